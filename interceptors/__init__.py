@@ -1,0 +1,1 @@
+"""Around a call: telemetry, status, admission, certificate, access, transaction log."""

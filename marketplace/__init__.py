@@ -1,0 +1,1 @@
+"""The core services of the marketplace and the router, its data plane."""

@@ -1,0 +1,1 @@
+"""The data plane: plan, check, ask, verify, merge, record. Imports no grpc."""

@@ -1,0 +1,1 @@
+"""Reference providers of mobility services: ordinary partners of the market."""
