@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench torture gen clean
+.PHONY: demo test check check-catalogue bench torture gen release-image clean
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements.lock pyproject.toml
@@ -13,5 +13,37 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
+# The market with its providers and a first call; ONCE=1 ends by itself.
+demo: $(STAMP)
+	ONCE=$(ONCE) $(BIN)/gemarket demo
+
+test: $(STAMP)
+	$(BIN)/pytest -m "not torture"
+
+# Long fault and soak runs.
+torture: $(STAMP)
+	$(BIN)/pytest -m torture
+
+check: $(STAMP) check-catalogue
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+# buf lint, buf breaking against proto/released.binpb, and gen/ as the sources make it.
+check-catalogue: $(STAMP)
+	$(BIN)/python -m proto.check
+
+# One JSON object a line; ONLY=name runs one.
+bench: $(STAMP)
+	$(BIN)/python -m bench $(ONLY)
+
 gen: $(STAMP)
 	$(BIN)/python proto/generate.py
+
+# Part of a release: what `buf breaking` compares with from now on.
+release-image: $(STAMP)
+	$(BIN)/python -m proto.check --release
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

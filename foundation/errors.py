@@ -1,7 +1,8 @@
 """One vocabulary of errors, and one table from it to gRPC status codes.
 
-Domain code raises `MarketError`; a transport turns it into a `google.rpc.Status` with `status_of` at
-one place. The texts here are the marketplace's own: what a caller or provider sent is never echoed.
+Domain code raises `MarketError`; a transport turns it into a `google.rpc.Status` with `status_of`
+at one place. The texts here are the marketplace's own: what a caller or provider sent is never
+echoed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 
 DOMAIN = "gem"
 _PREFIX = "ERROR_REASON_"
@@ -113,6 +115,14 @@ class MarketError(Exception):
         if self.code is None:
             self.code = CODE_OF[self.reason]
         Exception.__init__(self, self.message)
+
+
+class SettingsError(Exception):
+    """The program refuses to start; `key` names the setting or file to mend, the text says how."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key = key
 
 
 def reason_name(reason: int) -> str:

@@ -1,19 +1,23 @@
 """One call as every interceptor and handler sees it. Imports no grpc.
 
-A transport towards callers makes a `Call` around a `Wire`, hands it to the chain, and the chain to a
-handler. All four call kinds have this one shape: read messages, write messages, end with a status.
+A transport towards callers makes a `Call` around a `Wire`, hands it to the chain, and the chain to
+a handler. All four call kinds have this one shape: read messages, write messages, end with a
+status.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
 from google.rpc import status_pb2
 
 from foundation.errors import MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 
 
 class Wire(Protocol):
@@ -70,6 +74,14 @@ class Call:
     traceparent: str | None = None
     #: The call's OpenTelemetry span; None where nothing records.
     span: Any = None
+    #: True once the handler takes exactly one message: the read timeout then covers the half-close.
+    single_request: bool = False
+    #: How many providers the router has asked; set before the first byte leaves for any of them.
+    providers_asked: int = 0
+    #: Why someone other than the caller cuts the call: our deadline, a revocation, a drain.
+    cut_by: MarketError | None = None
+    #: How the call ended, once it has; None for OK and while it runs.
+    error: MarketError | None = None
     #: Called once when the call has ended, in any way; telemetry and registries hang on it.
     on_end: list[Callable[[MarketError | None], None]] = field(default_factory=list)
 
@@ -97,3 +109,30 @@ Handler = Callable[[Call], Awaitable[None]]
 
 #: Wraps a handler: does its part and awaits `proceed(call)` at most once.
 Interceptor = Callable[[Call, Handler], Awaitable[None]]
+
+
+_random = Random(os.urandom(16))  # noqa: S311  # call ids are names, not secrets
+
+
+def new_call_id(now_ns: int) -> UUID:
+    """Make a call id that sorts by time (UUID version 7, RFC 9562); `now_ns` since 1970."""
+    bits = _random.getrandbits(74)
+    high = (now_ns // 1_000_000 & (1 << 48) - 1) << 80 | 0x7000 << 64 | bits >> 62 << 64
+    return UUID(int=high | 0b10 << 62 | bits & (1 << 62) - 1)
+
+
+async def read_single(call: Call) -> bytes:
+    """Give the one message of a method that takes one; the transport's read timeout applies.
+
+    Raises:
+        MarketError: REQUEST_COUNT where the caller sends none, or a second one.
+    """
+    call.single_request = True
+    message = await call.wire.read()
+    if message is None:
+        raise MarketError(ErrorReason.ERROR_REASON_REQUEST_COUNT, "The call has no message.")
+    if await call.wire.read() is not None:
+        raise MarketError(
+            ErrorReason.ERROR_REASON_REQUEST_COUNT, "The method takes one message; more came."
+        )
+    return message

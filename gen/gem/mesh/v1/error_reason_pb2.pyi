@@ -31,8 +31,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     wrong key usage, never registered. UNAUTHENTICATED.
     """
     ERROR_REASON_CERTIFICATE_EXPIRED: _ErrorReason.ValueType  # 3
-    """The certificate has expired or is not valid yet, for instance on a connection that is older than the
-    certificate. UNAUTHENTICATED.
+    """The certificate has expired or is not valid yet, for instance on a connection that is older
+    than the certificate. UNAUTHENTICATED.
     """
     ERROR_REASON_CERTIFICATE_REVOKED: _ErrorReason.ValueType  # 4
     """The certificate was revoked. UNAUTHENTICATED."""
@@ -120,8 +120,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """Why a call, or one provider's part of it, failed. Travels as `google.rpc.ErrorInfo.reason` without
-    the prefix `ERROR_REASON_`, with the domain `gem`.
+    """Why a call, or one provider's part of it, failed. Travels as `google.rpc.ErrorInfo.reason`
+    without the prefix `ERROR_REASON_`, with the domain `gem`.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -133,8 +133,8 @@ ERROR_REASON_CERTIFICATE_NOT_ACCEPTED: ErrorReason.ValueType  # 2
 wrong key usage, never registered. UNAUTHENTICATED.
 """
 ERROR_REASON_CERTIFICATE_EXPIRED: ErrorReason.ValueType  # 3
-"""The certificate has expired or is not valid yet, for instance on a connection that is older than the
-certificate. UNAUTHENTICATED.
+"""The certificate has expired or is not valid yet, for instance on a connection that is older
+than the certificate. UNAUTHENTICATED.
 """
 ERROR_REASON_CERTIFICATE_REVOKED: ErrorReason.ValueType  # 4
 """The certificate was revoked. UNAUTHENTICATED."""

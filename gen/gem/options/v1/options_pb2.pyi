@@ -305,8 +305,8 @@ class Merge(_message.Message):
     replaces `order_by`. Empty means that the request has no say.
     """
     limit_from: _builtins.str
-    """Name of an integer field of the request that limits how many elements the merged answer has; zero
-    there means no limit. Empty means no limit.
+    """Name of an integer field of the request that limits how many elements the merged answer has;
+    zero there means no limit. Empty means no limit.
     """
     @_builtins.property
     def distinct_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

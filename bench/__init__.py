@@ -1,0 +1,1 @@
+"""Benchmarks: ratios and figures measured side by side in one run; never part of the tests."""

@@ -1,0 +1,42 @@
+"""Run the benchmarks: `python -m bench [NAME …]` prints one JSON object a line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+
+import uvloop
+
+from bench import router
+
+Benchmark = Callable[[], Awaitable[Mapping[str, object]]]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "router-one": router.router_one,
+    "router-all-3": router.router_all_3,
+    "router-all-3-large": router.router_all_3_large,
+}
+
+
+async def _run(names: list[str]) -> None:
+    for name in names:
+        figures = await BENCHMARKS[name]()
+        print(json.dumps({"name": name, **figures}), flush=True)
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"unknown: {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        raise SystemExit(2)
+    uvloop.run(_run(names))
+
+
+if __name__ == "__main__":
+    main()

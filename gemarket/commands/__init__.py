@@ -1,0 +1,1 @@
+"""The commands of `gemarket`, one module each."""

@@ -1,0 +1,24 @@
+"""The command `gemarket`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; says what to install where only the stubs are installed."""
+    try:
+        from gemarket.commands.application import application  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        print(
+            f"gemarket: the package {package!r} is missing: this installation has the stubs only; "
+            "install 'gemarket[market]' for the command line",
+            file=sys.stderr,
+        )
+        raise SystemExit(3) from None
+    application()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemarket.layout import Layout
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Data directory of the market [env: GEMARKET_DATA_DIR; else .gemarket]."),
+]
+
+
+def layout_of(data_dir: Path | None) -> Layout:
+    """Give the layout of the named data directory, or of the usual one."""
+    chosen = data_dir or Path(os.environ.get("GEMARKET_DATA_DIR", ".gemarket"))
+    return Layout(chosen.absolute())

@@ -1,0 +1,29 @@
+"""Free ports, and holding one that several workers share."""
+
+from __future__ import annotations
+
+import socket
+
+
+def hold_port(host: str, port: int) -> socket.socket:
+    """Reserve a port that workers then share by SO_REUSEPORT; 0 picks a free one.
+
+    The socket is bound but never listens, so no connection ever goes to it. Raises OSError when
+    somebody without SO_REUSEPORT has the port.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        held.bind((host, port))
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Give a port that nobody uses at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port

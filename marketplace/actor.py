@@ -1,0 +1,56 @@
+"""Who acts in the control plane: a partner for itself, or an operator for the market."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foundation.errors import MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from gem.options.v1.options_pb2 import AccessRole
+from interceptors.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The caller as domain code sees it."""
+
+    #: Partner id, or the operator's name.
+    subject_id: str
+    is_partner: bool
+
+    @property
+    def name(self) -> str:
+        """The name in histories: no operator can be taken for a partner of the same name."""
+        return self.subject_id if self.is_partner else f"operator/{self.subject_id}"
+
+    def may_see(self, *partner_ids: str) -> bool:
+        """Say whether a thing of these partners is the caller's business; operators see all."""
+        return not self.is_partner or self.subject_id in partner_ids
+
+    def own_or(self, partner_id: str) -> str:
+        """Give the partner that a request means, where empty means the caller itself.
+
+        Raises:
+            MarketError: NOT_FOUND for another partner's id, or for no id from an operator.
+        """
+        if self.is_partner and partner_id in ("", self.subject_id):
+            return self.subject_id
+        if self.is_partner or not partner_id:
+            raise not_found("partner")
+        return partner_id
+
+
+def actor_of(call: Call) -> Actor:
+    """Give who makes an identified call."""
+    assert call.caller is not None, "core methods other than public ones have a caller"
+    is_partner = AccessRole.ACCESS_ROLE_PARTNER in call.caller.roles
+    return Actor(call.caller.subject_id, is_partner)
+
+
+def not_found(kind: str) -> MarketError:
+    """Give the error for a thing that does not exist or is another's: the same for both."""
+    return MarketError(
+        ErrorReason.ERROR_REASON_NOT_FOUND,
+        f"There is no such {kind}, or it is not yours to see.",
+        metadata={"kind": kind},
+    )

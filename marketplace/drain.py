@@ -1,0 +1,69 @@
+"""Draining a spill into PostgreSQL, and patience with a server that may have stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import asyncpg
+
+from marketplace.spill import Spill
+from marketplace.storage_transaction_write import Connection, write_again
+
+#: What PostgreSQL, or asyncpg on the way to it, says about a record that will never be accepted.
+DEFECTS: tuple[type[Exception], ...] = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,
+    TypeError,
+    OverflowError,
+)
+_CUT_GRACE_S = 0.5
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+async def within(connection: Connection, timeout_s: float, work: Awaitable[_T]) -> _T:
+    """Await work on a connection for a bounded time; a connection that takes longer is cut.
+
+    Cut, not cancelled: asyncpg would send its cancellation over a second connection, which a
+    stopped server does not answer either. Raises TimeoutError or what asyncpg makes of the cut.
+    """
+    cut = asyncio.get_running_loop().call_later(timeout_s, connection.terminate)
+    try:
+        async with asyncio.timeout(timeout_s + _CUT_GRACE_S):
+            return await work
+    finally:
+        cut.cancel()
+
+
+async def drain_chunk(spill: Spill, connection: Connection, limit: int, timeout_s: float) -> int:
+    """Move the oldest records, at most `limit`, to PostgreSQL; give how many are there now.
+
+    A record that PostgreSQL refuses for what is in it is put aside, so that it does not hold up
+    those behind it. Raises what the connection raises; the records then stay in the spill.
+    """
+    chunk = await spill.first(limit)
+    if chunk is None:
+        return 0
+    work = write_again(connection, spill.worker_id, chunk.batch)
+    try:
+        await within(connection, timeout_s, work)
+    except DEFECTS:
+        if len(chunk.batch) > 1:
+            return await _drain_singly(spill, connection, len(chunk.batch), timeout_s)
+        _log.critical("PostgreSQL refuses a record of the transaction log; it stays in the spill")
+        await spill.reject(chunk.last_sequence)
+        return 0
+    await spill.remove(chunk.last_sequence)
+    return len(chunk.batch)
+
+
+async def _drain_singly(spill: Spill, connection: Connection, count: int, timeout_s: float) -> int:
+    drained = 0
+    for _ in range(count):
+        drained += await drain_chunk(spill, connection, 1, timeout_s)
+    return drained

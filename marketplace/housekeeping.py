@@ -1,0 +1,131 @@
+"""What every worker does beside its calls: say that it is alive, and clear up after the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from marketplace.drain import drain_chunk, within
+from marketplace.durable_writer import Connect, close_or_cut, connect_within
+from marketplace.in_doubt import InDoubtResolver, announce, depart
+from marketplace.partitions import ensure_partitions
+from marketplace.spill import adopt
+from marketplace.storage_transaction_write import Connection
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HousekeepingLimits:
+    """How often, and how long it may take."""
+
+    sweep_every_s: float = 1.0
+    #: A worker counts as dead when it is missing for this long.
+    dead_after_s: float = 2.0
+    connect_timeout_s: float = 2.0
+    #: Longest wait for one step of the work.
+    step_timeout_s: float = 10.0
+    partitions_every_s: float = 600.0
+    partition_days_ahead: int = 7
+    drain_records: int = 500
+    spill_max_bytes: int = 1 << 30
+
+
+class Housekeeping:
+    """Holds the worker's advisory lock on a connection of its own, and sweeps once a second."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        folder: Path,
+        worker_id: UUID,
+        resolver: InDoubtResolver,
+        own_settled: Callable[[], bool],
+        limits: HousekeepingLimits,
+    ) -> None:
+        """`own_settled` says whether this worker's own spill is empty."""
+        self._connect = connect
+        self._folder = folder
+        self._worker_id = worker_id
+        self._resolver = resolver
+        self._own_settled = own_settled
+        self._limits = limits
+        self._connection: Connection | None = None
+        self._partitions_due_s = 0.0
+        self._announced = asyncio.Event()
+        self.adopted = 0
+        self.doubted = 0
+
+    async def wait_announced(self, timeout_s: float) -> bool:
+        """Wait until this worker is known to be alive; False when that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._announced.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Sweep until cancelled; one task runs this. A lost connection is made anew."""
+        while True:
+            try:
+                await self._sweep_while_connected()
+            except Exception as error:  # noqa: BLE001  # tried again; nothing depends on one sweep
+                _log.warning("housekeeping of the transaction log: %s", type(error).__name__)
+            finally:
+                if self._connection is not None:
+                    self._connection.terminate()
+            await asyncio.sleep(self._limits.sweep_every_s)
+
+    async def _sweep_while_connected(self) -> None:
+        connection = await connect_within(self._connect, self._limits.connect_timeout_s)
+        self._connection = connection
+        who = announce(connection, self._worker_id, socket.gethostname(), os.getpid())
+        await within(connection, self._limits.step_timeout_s, who)
+        self._announced.set()
+        while True:
+            await self.sweep(connection)
+            await asyncio.sleep(self._limits.sweep_every_s)
+
+    async def sweep(self, connection: Connection) -> None:
+        """Do everything once: partitions, spills of dead workers, intents of dead workers."""
+        step_s = self._limits.step_timeout_s
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._partitions_due_s:
+            today, ahead = datetime.now(UTC).date(), self._limits.partition_days_ahead
+            await within(connection, step_s, ensure_partitions(connection, today, ahead))
+            self._partitions_due_s = now_s + self._limits.partitions_every_s
+        await self._drain_orphans(connection)  # before intents: results may be there
+        self.doubted += await within(connection, step_s, self._resolver.sweep(connection, now_s))
+        if self._own_settled():
+            own = self._resolver.sweep_own(connection)
+            self.doubted += await within(connection, step_s, own)
+
+    async def _drain_orphans(self, connection: Connection) -> None:
+        limits = self._limits
+        while (spill := await adopt(self._folder, limits.spill_max_bytes)) is not None:
+            try:
+                while spill.count:
+                    self.adopted += await drain_chunk(
+                        spill, connection, limits.drain_records, limits.step_timeout_s
+                    )
+            finally:
+                await spill.close()
+
+    async def close(self) -> None:
+        """Say goodbye where the database answers, and close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            await within(connection, 1.0, depart(connection, self._worker_id))
+        except Exception as error:  # noqa: BLE001  # the next sweep of any worker finds it out
+            _log.info("left without goodbye: %s", type(error).__name__)
+        await close_or_cut(connection)

@@ -1,0 +1,128 @@
+"""Business partners: the states of an account and what registration asks for (use case 1374)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from foundation.errors import FieldViolation, MarketError
+from gem.marketplace.v1.partner_service_pb2 import BlockingContracts
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.transition import advance
+
+#: The version of the partner contract that a new partner has to accept.
+PARTNER_CONTRACT_VERSION = 1
+#: Valid certificates that a partner may have at a time: enough for rotation on many machines.
+CERTIFICATES_MAX = 20
+IDENTIFIERS_MAX = 100
+#: Status details travel in trailers, where peers refuse more than 8 KiB in all.
+BLOCKING_CONTRACTS_SHOWN = 40
+
+
+class PartnerState(StrEnum):
+    """Where an account stands; the names are those of the proto enum."""
+
+    REGISTERED = "REGISTERED"
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+
+
+class PartnerStep(StrEnum):
+    """What can happen to an account."""
+
+    REGISTERED = "REGISTERED"
+    ACTIVATED = "ACTIVATED"
+    INACTIVATED = "INACTIVATED"
+    ROLES_SET = "ROLES_SET"
+    IDENTIFIER_ADDED = "IDENTIFIER_ADDED"
+    IDENTIFIER_REMOVED = "IDENTIFIER_REMOVED"
+
+
+#: Use cases 1379 and 1380. Roles and identifiers can change in every state.
+TRANSITIONS: Mapping[tuple[PartnerState, PartnerStep], PartnerState] = {
+    (PartnerState.REGISTERED, PartnerStep.ACTIVATED): PartnerState.ACTIVE,
+    (PartnerState.INACTIVE, PartnerStep.ACTIVATED): PartnerState.ACTIVE,
+    (PartnerState.ACTIVE, PartnerStep.INACTIVATED): PartnerState.INACTIVE,
+}
+
+_REFUSALS = {
+    PartnerStep.ACTIVATED: "The partner is active already.",
+    PartnerStep.INACTIVATED: "The partner is not active.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A business partner without what it stated about itself."""
+
+    partner_id: str
+    state: PartnerState
+    #: Values of `gem.options.v1.PartnerRole`, ascending.
+    roles: tuple[int, ...]
+    partner_contract_version: int
+    registered_at: datetime
+
+
+def check_partner_contract(accepted_version: int) -> None:
+    """Refuse a registration without the current partner contract (use case 1374, second failure).
+
+    Raises:
+        MarketError: REQUEST_INVALID.
+    """
+    if accepted_version == PARTNER_CONTRACT_VERSION:
+        return
+    description = (
+        "another version of the partner contract is in force"
+        if accepted_version
+        else "the partner contract must be accepted"
+    )
+    field = "accepted_partner_contract_version"
+    raise MarketError(
+        ErrorReason.ERROR_REASON_REQUEST_INVALID,
+        "The partner contract is not accepted: nothing was registered.",
+        violations=(FieldViolation(field, description, "partner_contract"),),
+        metadata={"current_version": str(PARTNER_CONTRACT_VERSION)},
+    )
+
+
+def activate(state: PartnerState) -> PartnerState:
+    """Give the state after activation; raises MarketError STATE_NOT_ALLOWED."""
+    step = PartnerStep.ACTIVATED
+    return advance(TRANSITIONS, state, step, _REFUSALS[step])
+
+
+def inactivate(state: PartnerState, contract_ids: Sequence[str], count: int) -> PartnerState:
+    """Give the state after inactivation (use case 1380).
+
+    `contract_ids` are the first of the `count` contracts that are not terminated.
+
+    Raises:
+        MarketError: STATE_NOT_ALLOWED, with the contracts as details where there are any.
+    """
+    step = PartnerStep.INACTIVATED
+    after = advance(TRANSITIONS, state, step, _REFUSALS[step])
+    if count:
+        raise MarketError(
+            ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED,
+            "The partner is a party to contracts that are not terminated.",
+            metadata={"contracts": str(count)},
+            details=(BlockingContracts(contract_ids=contract_ids),),
+        )
+    return after
+
+
+def check_may_have_certificate(state: PartnerState, valid_count: int) -> None:
+    """Refuse a certificate for an inactive partner or one that has enough.
+
+    Raises:
+        MarketError: STATE_NOT_ALLOWED.
+    """
+    if state is PartnerState.INACTIVE:
+        raise MarketError(ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED, "The partner is inactive.")
+    if valid_count >= CERTIFICATES_MAX:
+        raise MarketError(
+            ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED,
+            f"The partner has {CERTIFICATES_MAX} valid certificates: revoke one first.",
+        )

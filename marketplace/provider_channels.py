@@ -1,0 +1,205 @@
+"""The transport towards providers on grpc.aio: one long-lived channel for each endpoint.
+
+A channel proves twice who is there: the endpoint presents a certificate of that partner, whatever its
+host name, and the marketplace presents its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+
+from foundation.certificates import provider_dns_name
+from marketplace.grpc_status import SILENT_END, failure_of_status
+from marketplace.router.target import Target
+from marketplace.router.transport import Metadata, ProviderFailure, ProviderStream
+
+_EOF: Any = grpc.aio.EOF
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLimits:
+    """Limits of the connections to providers. Times are in seconds, sizes in bytes."""
+
+    max_answer_bytes: int = 1 << 20
+    #: Endpoints connected at the same time; beyond that the one unused for longest is closed.
+    max_channels: int = 2000
+    #: A channel that nobody used for so long is closed.
+    idle_s: float = 300.0
+    #: How long calls in flight may take to end on a channel that is being replaced.
+    retire_s: float = 60.0
+    #: Methods of one endpoint whose callables are kept.
+    max_methods: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class MarketplaceCertificate:
+    """The marketplace's key and certificate as PEM, and the root that providers' ones lead to."""
+
+    root_pem: bytes
+    key_pem: bytes = field(repr=False)
+    chain_pem: bytes
+
+
+def channel_options(target_name: str, limits: ChannelLimits) -> list[tuple[str, str | int]]:
+    """Give the options of a channel to the partner whose certificate carries `target_name`."""
+    return [
+        ("grpc.ssl_target_name_override", target_name),
+        ("grpc.max_receive_message_length", limits.max_answer_bytes),
+        # Only uncompressed answers: what is announced is what it takes.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.max_metadata_size", 8192),
+        ("grpc.absolute_max_metadata_size", 16384),
+        # Else two partners at one address would share a connection, and its one certificate check.
+        ("grpc.use_local_subchannel_pool", 1),
+        # A provider that stopped without a word is found in 15 s.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.ping_timeout_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # The router alone decides what is asked again.
+        ("grpc.enable_retries", 0),
+        # Neither the environment nor a provider's DNS decides how it is reached.
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.service_config_disable_resolution", 1),
+    ]
+
+
+@dataclass(slots=True)
+class _Link:
+    """One channel with the callables of the methods used on it."""
+
+    channel: grpc.aio.Channel
+    used_s: float
+    in_flight: int = 0
+    unary: dict[str, Any] = field(default_factory=dict)
+
+
+class ProviderChannels:
+    """Implements `marketplace.router.transport.ProviderTransport`; made inside its event loop."""
+
+    def __init__(
+        self,
+        certificate: MarketplaceCertificate,
+        trust_domain: str,
+        limits: ChannelLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._trust_domain = trust_domain
+        self._limits = limits or ChannelLimits()
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._credentials = _credentials(certificate)
+        #: By partner id and endpoint, in order of making; all of the newest certificate.
+        self._links: dict[tuple[str, str], _Link] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._sweeper = self._loop.call_later(self._limits.idle_s / 2, self._sweep)
+
+    async def unary(
+        self, target: Target, method: str, request: bytes, metadata: Metadata, timeout_s: float
+    ) -> bytes:
+        """Ask with one message for one message; see `ProviderTransport`."""
+        link = self._link(target)
+        ask = link.unary.get(method)
+        if ask is None:
+            ask = self._callable(link, method)
+        link.in_flight += 1
+        try:
+            # The view of a dict, since a sequence of pairs is copied twice on its way.
+            answer = await ask(request, metadata=dict(metadata).items(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _failure(link, error) from None
+        except asyncio.CancelledError:
+            raise_if_ours()
+            raise SILENT_END from None
+        finally:
+            link.in_flight -= 1
+        if answer is None:
+            raise _no_message()
+        return answer  # type: ignore[no-any-return]  # without a deserializer it is bytes
+
+    def stream(
+        self, target: Target, method: str, metadata: Metadata, timeout_s: float
+    ) -> ProviderStream:
+        """Start a call of any kind; see `ProviderTransport`."""
+        link = self._link(target)
+        call = link.channel.stream_stream(method)(metadata=metadata, timeout=timeout_s)
+        link.in_flight += 1
+        call.add_done_callback(lambda _: _count_down(link))
+        return _GrpcStream(link, call)
+
+    async def rotate(self, certificate: MarketplaceCertificate) -> None:
+        """Present a new certificate from the next call on; calls in flight end undisturbed."""
+        self._credentials = _credentials(certificate)
+        for key in list(self._links):
+            self._retire(key)
+
+    async def close(self) -> None:
+        """Close all channels; calls in flight end as unreachable."""
+        self._closed = True
+        self._sweeper.cancel()
+        links = list(self._links.values())
+        self._links.clear()
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await asyncio.gather(*(link.channel.close() for link in links))
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that new calls use."""
+        return len(self._links)
+
+    def _link(self, target: Target) -> _Link:
+        key = (target.provider_id, target.endpoint)
+        link = self._links.get(key)
+        if link is None:
+            link = self._open(key)
+        link.used_s = self._clock()
+        return link
+
+    def _open(self, key: tuple[str, str]) -> _Link:
+        if self._closed:
+            raise SILENT_END
+        if len(self._links) >= self._limits.max_channels:
+            self._retire(min(self._links, key=lambda each: self._links[each].used_s))
+        provider_id, endpoint = key
+        name = provider_dns_name(self._trust_domain, provider_id)
+        channel = grpc.aio.secure_channel(
+            endpoint, self._credentials, channel_options(name, self._limits)
+        )
+        link = self._links[key] = _Link(channel, self._clock())
+        return link
+
+    def _callable(self, link: _Link, method: str) -> Any:
+        if len(link.unary) >= self._limits.max_methods:
+            link.unary.clear()
+        ask = link.unary[method] = link.channel.unary_unary(method)
+        return ask
+
+    def _retire(self, key: tuple[str, str]) -> None:
+        """Take a channel out of use, and close it when its calls have ended."""
+        link = self._links.pop(key)
+        task = self._loop.create_task(_close(link, self._limits.retire_s))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(self._limits.idle_s / 2, self._sweep)
+        before_s = self._clock() - self._limits.idle_s
+        for key, link in list(self._links.items()):
+            if link.used_s < before_s and not link.in_flight:
+                self._retire(key)

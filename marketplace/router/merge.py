@@ -1,0 +1,129 @@
+"""Many answers become one: pure, and the same whatever order the answers arrived in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from gem.mesh.v1.provider_answer_pb2 import AnswerStatus, ProviderAnswers
+
+from foundation.errors import Code, MarketError
+from marketplace.router.method_rules import MethodRules
+from marketplace.router.target import Answer
+
+#: Bytes of entries in the details of a failed call; trailers beyond 8 KiB are refused by peers.
+ENTRIES_BYTES_MAX = 4096
+
+#: Which reason speaks for a call in which providers failed differently, most telling first.
+_TELLING = {
+    reason: place
+    for place, reason in enumerate(
+        (
+            ErrorReason.ERROR_REASON_IN_DOUBT,
+            ErrorReason.ERROR_REASON_CALL_CANCELLED,
+            ErrorReason.ERROR_REASON_PROVIDER_REFUSED,
+            ErrorReason.ERROR_REASON_ANSWER_INVALID,
+            ErrorReason.ERROR_REASON_ANSWER_TOO_LARGE,
+            ErrorReason.ERROR_REASON_PROVIDER_NOT_GENUINE,
+            ErrorReason.ERROR_REASON_PROVIDER_TIMED_OUT,
+            ErrorReason.ERROR_REASON_PROVIDER_UNREACHABLE,
+            ErrorReason.ERROR_REASON_PROVIDER_EJECTED,
+        )
+    )
+}
+_MESSAGES = {
+    ErrorReason.ERROR_REASON_IN_DOUBT: "It is not known whether the call took effect.",
+    ErrorReason.ERROR_REASON_CALL_CANCELLED: "The call was cancelled.",
+    ErrorReason.ERROR_REASON_PROVIDER_REFUSED: "The provider answered with an error.",
+    ErrorReason.ERROR_REASON_ANSWER_INVALID: "The provider's answer breaks the interface's rules.",
+    ErrorReason.ERROR_REASON_ANSWER_TOO_LARGE: "The provider's answer is too large.",
+    ErrorReason.ERROR_REASON_PROVIDER_NOT_GENUINE: "The provider's endpoint is not the partner's.",
+    ErrorReason.ERROR_REASON_PROVIDER_TIMED_OUT: "No provider answered within the budget.",
+    ErrorReason.ERROR_REASON_PROVIDER_UNREACHABLE: "No provider could be reached.",
+    ErrorReason.ERROR_REASON_PROVIDER_EJECTED: "The provider failed just before; try again later.",
+}
+
+
+def merge(method: MethodRules, request_message: Any, answers: Sequence[Answer]) -> Any:
+    """Merge the verified answers of an ALL method into one message of its response type.
+
+    `answers` holds one answer for each target of the plan, in the plan's order; those that are OK
+    add their elements, every one adds an entry of provider answers. The messages of the answers
+    stay as they are.
+    """
+    plan = method.merge_plan
+    assert plan is not None, "only methods with ROUTE_ALL merge"
+    messages = [
+        answer.message for answer in answers if answer.status == AnswerStatus.ANSWER_STATUS_OK
+    ]
+    merged: Any = method.response_class()
+    for message in messages:
+        merged.MergeFrom(message)
+    for singular in plan.singular:
+        merged.ClearField(singular.field)
+        singular.combine(merged, messages)
+    for each in plan.lists:
+        each.finish(getattr(merged, each.field), request_message)
+    _add_entries(method, merged, answers)
+    return merged
+
+
+def entries_message(method: MethodRules, answers: Sequence[Answer]) -> Any:
+    """Make the last message of a stream of an ALL method: provider answers and nothing else."""
+    message: Any = method.response_class()
+    _add_entries(method, message, answers)
+    return message
+
+
+def _add_entries(method: MethodRules, message: Any, answers: Sequence[Answer]) -> None:
+    assert method.answers_field is not None, "only methods with ROUTE_ALL have provider answers"
+    entries = getattr(message, method.answers_field)
+    for answer in answers:
+        _add_entry(entries, answer)
+
+
+def _add_entry(entries: Any, answer: Answer) -> None:
+    target = answer.target
+    entries.add(
+        provider_id=target.provider_id,
+        contract_id=target.contract_id,
+        service_version=target.service_version,
+        status=answer.status,
+        reason=answer.reason,
+        code=answer.code,
+        latency_us=answer.latency_us,
+        item_count=answer.item_count,
+    )
+
+
+def failure_of(answers: Sequence[Answer]) -> MarketError:
+    """Give the error of a call in which every provider that was asked failed.
+
+    The reason is the one that all share, else the most telling one; the code of a provider's own
+    error is handed on where all gave the same, else it is UNAVAILABLE. The details hold the entries
+    of the providers, as many as trailers can carry; `providers_asked` in the metadata counts all.
+    """
+    assert answers, "a plan is never empty"
+    reason = min((answer.reason for answer in answers), key=_place)
+    codes = {answer.code for answer in answers}
+    code: Code | None = None
+    if reason == ErrorReason.ERROR_REASON_PROVIDER_REFUSED and len(codes) == 1:
+        code = Code(codes.pop())
+    details = ProviderAnswers()
+    for answer in answers:
+        _add_entry(details.provider_answers, answer)
+        if details.ByteSize() > ENTRIES_BYTES_MAX:
+            del details.provider_answers[-1]
+            break
+    return MarketError(
+        reason if reason in _MESSAGES else ErrorReason.ERROR_REASON_INTERNAL,
+        _MESSAGES.get(reason, "No provider gave an answer."),
+        metadata={"providers_asked": str(len(answers))},
+        details=(details,),
+        code=code,
+    )
+
+
+def _place(reason: int) -> int:
+    return _TELLING.get(reason, len(_TELLING))

@@ -1,0 +1,203 @@
+"""Partners, their history and the identifiers that they own, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from foundation.errors import MarketError
+from foundation.identifiers import owner_key
+from gem.common.v1.identifier_pb2 import OwnedIdentifier
+from gem.common.v1.paging_pb2 import PageInfo
+from gem.marketplace.v1.partner_pb2 import PartnerProfile, ResponsiblePerson
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.actor import Actor, not_found
+from marketplace.partner import BLOCKING_CONTRACTS_SHOWN, Partner, PartnerState, PartnerStep
+from marketplace.storage_paging import Page
+from marketplace.storage_tables import CONTRACT, OWNED_IDENTIFIER, PARTNER, PARTNER_EVENT
+
+_COLUMNS = (
+    PARTNER.c.partner_id,
+    PARTNER.c.state,
+    PARTNER.c.roles,
+    PARTNER.c.partner_contract_version,
+    PARTNER.c.registered_at,
+)
+
+
+class PartnerStorage:
+    """Reads and writes partners inside a transaction that the caller owns."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, partner: Partner, profile: PartnerProfile) -> None:
+        """Write a new partner; raises MarketError ALREADY_EXISTS when the id is taken."""
+        person = profile.responsible_person
+        row = {
+            "partner_id": partner.partner_id,
+            "state": partner.state.value,
+            "roles": list(partner.roles),
+            "company_name": profile.company_name,
+            "postal_address": profile.postal_address,
+            "country_code": profile.country_code,
+            "person_name": person.full_name,
+            "person_email": person.email,
+            "person_phone": person.phone,
+            "partner_contract_version": partner.partner_contract_version,
+            "registered_at": partner.registered_at,
+        }
+        statement = insert(PARTNER).values(row).on_conflict_do_nothing()
+        added = await self._connection.execute(statement.returning(PARTNER.c.partner_id))
+        if added.one_or_none() is None:
+            raise _taken("partner", "A partner with this id is registered already.")
+
+    async def get(self, partner_id: str) -> Partner:
+        """Give a partner; raises MarketError NOT_FOUND."""
+        return await self._one(partner_id)
+
+    async def locked(self, partner_id: str) -> Partner:
+        """Give a partner that nobody else changes, nor contracts, until the transaction ends."""
+        return await self._one(partner_id, lock={})
+
+    async def shared(self, partner_id: str) -> Partner:
+        """Give a partner that nobody changes until the transaction ends, while others may read."""
+        return await self._one(partner_id, lock={"read": True})
+
+    async def profile(self, partner_id: str) -> PartnerProfile:
+        """Give what a partner stated about itself: personal data."""
+        query = select(
+            PARTNER.c.company_name,
+            PARTNER.c.postal_address,
+            PARTNER.c.country_code,
+            PARTNER.c.person_name,
+            PARTNER.c.person_email,
+            PARTNER.c.person_phone,
+        ).where(PARTNER.c.partner_id == partner_id)
+        row = (await self._connection.execute(query)).one()
+        person = ResponsiblePerson(
+            full_name=row.person_name, email=row.person_email, phone=row.person_phone
+        )
+        return PartnerProfile(
+            company_name=row.company_name,
+            postal_address=row.postal_address,
+            country_code=row.country_code,
+            responsible_person=person,
+        )
+
+    async def page(
+        self, page: Page[str], state: PartnerState | None, role: int
+    ) -> tuple[list[Partner], PageInfo]:
+        """List partners by id, where given only those in the state and with the role."""
+        query = select(*_COLUMNS)
+        if state is not None:
+            query = query.where(PARTNER.c.state == state.value)
+        if role:
+            query = query.where(PARTNER.c.roles.contains([role]))
+        rows = (await self._connection.execute(page.of(query, PARTNER.c.partner_id))).all()
+        shown, info = page.cut(rows, lambda row: str(row.partner_id))
+        return [_partner(row) for row in shown], info
+
+    async def set_state(self, partner_id: str, state: PartnerState) -> None:
+        """Write the state."""
+        await self._update(partner_id, {"state": state.value})
+
+    async def set_roles(self, partner_id: str, roles: Sequence[int]) -> None:
+        """Write the roles."""
+        await self._update(partner_id, {"roles": list(roles)})
+
+    async def remember(
+        self, partner: Partner, step: PartnerStep, actor: Actor, now: datetime
+    ) -> None:
+        """Write one row of the history; `partner` is as it is after the step."""
+        row = {
+            "partner_id": partner.partner_id,
+            "kind": step.value,
+            "state": partner.state.value,
+            "actor": actor.name,
+            "occurred_at": now,
+        }
+        await self._connection.execute(insert(PARTNER_EVENT).values(row))
+
+    async def identifiers(self, partner_ids: Sequence[str]) -> dict[str, list[OwnedIdentifier]]:
+        """Give what each of these partners owns, by kind and value."""
+        query = (
+            select(OWNED_IDENTIFIER.c.partner_id, OWNED_IDENTIFIER.c.kind, OWNED_IDENTIFIER.c.value)
+            .where(OWNED_IDENTIFIER.c.partner_id.in_(partner_ids))
+            .order_by(OWNED_IDENTIFIER.c.kind, OWNED_IDENTIFIER.c.value)
+        )
+        found: dict[str, list[OwnedIdentifier]] = {}
+        for row in await self._connection.execute(query):
+            identifier = OwnedIdentifier(kind=row.kind, value=row.value)
+            found.setdefault(row.partner_id, []).append(identifier)
+        return found
+
+    async def own(self, partner_id: str, identifier: OwnedIdentifier, now: datetime) -> str:
+        """Give an identifier to a partner and return its normal form; ALREADY_EXISTS when owned."""
+        value = owner_key(identifier.value)
+        row = {
+            "kind": identifier.kind,
+            "value": value,
+            "partner_id": partner_id,
+            "added_at": now,
+        }
+        statement = insert(OWNED_IDENTIFIER).values(row).on_conflict_do_nothing()
+        added = await self._connection.execute(statement.returning(OWNED_IDENTIFIER.c.value))
+        if added.one_or_none() is None:
+            raise _taken("identifier", "A partner owns this identifier already.")
+        return value
+
+    async def disown(self, partner_id: str, identifier: OwnedIdentifier) -> str:
+        """Take an identifier from a partner and return its normal form; NOT_FOUND if not owned."""
+        value = owner_key(identifier.value)
+        statement = delete(OWNED_IDENTIFIER).where(
+            OWNED_IDENTIFIER.c.kind == identifier.kind,
+            OWNED_IDENTIFIER.c.value == value,
+            OWNED_IDENTIFIER.c.partner_id == partner_id,
+        )
+        if (await self._connection.execute(statement)).rowcount == 0:
+            raise not_found("identifier")
+        return value
+
+    async def contracts_in_force(self, partner_id: str) -> tuple[list[str], int]:
+        """Give the first ids and the number of the contracts to which a partner is a party."""
+        party = (CONTRACT.c.requester_id == partner_id) | (CONTRACT.c.provider_id == partner_id)
+        mine = party & (CONTRACT.c.state != "TERMINATED")
+        query = select(CONTRACT.c.contract_id).where(mine).order_by(CONTRACT.c.position)
+        first = await self._connection.scalars(query.limit(BLOCKING_CONTRACTS_SHOWN))
+        count = await self._connection.scalar(
+            select(func.count()).select_from(CONTRACT).where(mine)
+        )
+        return list(first), int(count or 0)
+
+    async def _one(self, partner_id: str, lock: dict[str, bool] | None = None) -> Partner:
+        query = select(*_COLUMNS).where(PARTNER.c.partner_id == partner_id)
+        if lock is not None:
+            query = query.with_for_update(**lock)
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            raise not_found("partner")
+        return _partner(row)
+
+    async def _update(self, partner_id: str, values: dict[str, object]) -> None:
+        statement = update(PARTNER).where(PARTNER.c.partner_id == partner_id).values(values)
+        await self._connection.execute(statement)
+
+
+def _partner(row: Row[Any]) -> Partner:
+    return Partner(
+        partner_id=row.partner_id,
+        state=PartnerState(row.state),
+        roles=tuple(row.roles),
+        partner_contract_version=row.partner_contract_version,
+        registered_at=row.registered_at,
+    )
+
+
+def _taken(kind: str, message: str) -> MarketError:
+    return MarketError(ErrorReason.ERROR_REASON_ALREADY_EXISTS, message, metadata={"kind": kind})

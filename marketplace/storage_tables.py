@@ -1,0 +1,141 @@
+"""The control plane's tables as queries name them; the migrations are what makes them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+METADATA = MetaData(schema="marketplace")
+_TIME = TIMESTAMP(timezone=True)
+
+
+def _table(name: str, *columns: Column[object]) -> Table:
+    return Table(name, METADATA, *columns)
+
+
+def _event_table(name: str, subject: str) -> Table:
+    """Give a history: one row for each step that something took, in the order of `position`."""
+    return _table(
+        name,
+        Column("position", BigInteger, primary_key=True),
+        Column(subject, Text, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("state", Text, nullable=False),
+        Column("actor", Text, nullable=False),
+        Column("occurred_at", _TIME, nullable=False),
+    )
+
+
+PARTNER = _table(
+    "partner",
+    Column("partner_id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("roles", ARRAY(SmallInteger), nullable=False),
+    Column("company_name", Text, nullable=False),
+    Column("postal_address", Text, nullable=False),
+    Column("country_code", Text, nullable=False),
+    Column("person_name", Text, nullable=False),
+    Column("person_email", Text, nullable=False),
+    Column("person_phone", Text, nullable=False),
+    Column("partner_contract_version", Integer, nullable=False),
+    Column("registered_at", _TIME, nullable=False),
+)
+PARTNER_EVENT = _event_table("partner_event", "partner_id")
+
+OWNED_IDENTIFIER = _table(
+    "owned_identifier",
+    Column("kind", SmallInteger, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("partner_id", Text, nullable=False),
+    Column("added_at", _TIME, nullable=False),
+)
+
+CERTIFICATE = _table(
+    "certificate",
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("partner_id", Text),
+    Column("operator_name", Text),
+    Column("operator_role", SmallInteger),
+    Column("serial_number", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("not_before_at", _TIME, nullable=False),
+    Column("not_after_at", _TIME, nullable=False),
+    Column("registered_at", _TIME, nullable=False),
+    Column("revoked_at", _TIME),
+    Column("revocation_reason", SmallInteger, nullable=False),
+)
+
+INTERFACE_PUBLICATION = _table(
+    "interface_publication",
+    Column("publication_id", BigInteger, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("descriptor_set", LargeBinary, nullable=False),
+    Column("published_by", Text, nullable=False),
+    Column("published_at", _TIME, nullable=False),
+)
+
+INTERFACE_VERSION = _table(
+    "interface_version",
+    Column("interface_name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("publication_id", BigInteger, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("implemented_by", ARRAY(SmallInteger), nullable=False),
+    Column("called_by", ARRAY(SmallInteger), nullable=False),
+    Column("methods", JSONB, nullable=False),
+)
+
+SERVICE = _table(
+    "service",
+    Column("service_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("provider_id", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("interface_name", Text, nullable=False),
+    Column("interface_version", Integer, nullable=False),
+    Column("service_version", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("registration_contract_version", Integer, nullable=False),
+    Column("registered_at", _TIME, nullable=False),
+)
+SERVICE_EVENT = _event_table("service_event", "service_id")
+
+OFFERING = _table(
+    "offering",
+    Column("offering_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("service_id", Text, nullable=False),
+    Column("terms", LargeBinary, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("withdrawn_at", _TIME),
+)
+
+CONTRACT = _table(
+    "contract",
+    Column("contract_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("requester_id", Text, nullable=False),
+    Column("provider_id", Text, nullable=False),
+    Column("service_id", Text, nullable=False),
+    Column("offering_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("terms", LargeBinary, nullable=False),
+    Column("price_per_call_micros", BigInteger, nullable=False),
+    Column("currency_code", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("terminated_at", _TIME),
+)
+CONTRACT_EVENT = _event_table("contract_event", "contract_id")
+
+COMMAND = _table(
+    "command",
+    Column("subject_id", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("result", LargeBinary, nullable=False),
+    Column("accepted_at", _TIME, nullable=False),
+)
