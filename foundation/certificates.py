@@ -7,7 +7,6 @@ bits.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -20,9 +19,18 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from foundation.errors import FieldViolation, MarketError, SettingsError
+from foundation.identifiers import PARTNER_ID_PATTERN
+from foundation.x509_parts import (
+    certificate_builder,
+    host_name,
+    key_pem,
+    key_usage,
+    name_of,
+    signed,
+)
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 
 PARTNER_LIFETIME = timedelta(days=30)
@@ -34,11 +42,10 @@ _BACKDATED = timedelta(minutes=5)
 #: A certificate or request larger than this is not looked at.
 _MAX_PEM_BYTES = 16_384
 _CACHED_IDENTITIES = 4096
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 _URI = re.compile(
     r"spiffe://(?P<trust_domain>[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)/"
-    rf"(?:(?P<marketplace>marketplace)|partner/(?P<partner>{_LABEL})"
-    rf"|operator/(?P<role>business|technical)/(?P<operator>{_LABEL}))"
+    rf"(?:(?P<marketplace>marketplace)|partner/(?P<partner>{PARTNER_ID_PATTERN})"
+    rf"|operator/(?P<role>business|technical)/(?P<operator>{PARTNER_ID_PATTERN}))"
 )
 
 Clock = Callable[[], datetime]
@@ -165,9 +172,9 @@ def _uris(extensions: x509.Extensions) -> list[str]:
 def new_key_and_csr(common_name: str) -> tuple[bytes, bytes]:
     """Make a key and a request for a certificate, both in PEM; the authority chooses the names."""
     key = ec.generate_private_key(ec.SECP256R1())
-    request = x509.CertificateSigningRequestBuilder().subject_name(_name(common_name))
+    request = x509.CertificateSigningRequestBuilder().subject_name(name_of(common_name))
     csr = request.sign(key, hashes.SHA256())
-    return _key_pem(key), csr.public_bytes(serialization.Encoding.PEM)
+    return key_pem(key), csr.public_bytes(serialization.Encoding.PEM)
 
 
 def write_secret(path: Path, content: bytes) -> None:
@@ -220,20 +227,20 @@ class CertificateAuthority:
         root_key = ec.generate_private_key(ec.SECP256R1())
         issuing_key = ec.generate_private_key(ec.SECP256R1())
         domain = x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")
-        root_name, issuing_name = _name("GeM market root"), _name("GeM market issuing")
+        root_name, issuing_name = name_of("GeM market root"), name_of("GeM market issuing")
 
         def sign(subject: x509.Name, key: ec.EllipticCurvePrivateKey, depth: int) -> bytes:
             lifetime = _ROOT_LIFETIME if depth else _ISSUING_LIFETIME
-            builder = _builder(subject, root_name, key.public_key(), now, now + lifetime)
+            builder = certificate_builder(subject, root_name, key.public_key(), now, now + lifetime)
             builder = builder.add_extension(x509.BasicConstraints(True, depth), critical=True)
             builder = builder.add_extension(x509.SubjectAlternativeName([domain]), critical=False)
-            builder = builder.add_extension(_key_usage(authority=True), critical=True)
-            return _signed(builder, root_key).public_bytes(serialization.Encoding.PEM)
+            builder = builder.add_extension(key_usage(authority=True), critical=True)
+            return signed(builder, root_key).public_bytes(serialization.Encoding.PEM)
 
         partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
         partial.mkdir(parents=True, mode=0o700)
-        write_secret(partial / "root.key", _key_pem(root_key))
-        write_secret(partial / "issuing.key", _key_pem(issuing_key))
+        write_secret(partial / "root.key", key_pem(root_key))
+        write_secret(partial / "issuing.key", key_pem(issuing_key))
         (partial / "ca.pem").write_bytes(sign(root_name, root_key, 1))
         (partial / "issuing.pem").write_bytes(sign(issuing_name, issuing_key, 0))
         partial.rename(folder)
@@ -249,6 +256,8 @@ class CertificateAuthority:
             key = load_key(folder / "issuing.key")
             issuing.verify_directly_issued_by(root)
             uris = _uris(root.extensions)
+        except SettingsError:
+            raise
         except (OSError, ValueError, TypeError, InvalidSignature) as error:
             kind = type(error).__name__
             raise SettingsError("certificate authority", f"{folder} is unfit: {kind}") from None
@@ -277,18 +286,18 @@ class CertificateAuthority:
         assert timedelta(0) < lifetime <= LONGEST_LIFETIME, "a certificate has a limited life"
         now = self.clock()
         end = min(now + lifetime, self.issuing.not_valid_after_utc)
-        subject = _name(uri_san.rsplit("/", 1)[-1])
+        subject = name_of(uri_san.rsplit("/", 1)[-1])
         key = _requested_key(csr_pem)
-        builder = _builder(subject, self.issuing.subject, key, now - _BACKDATED, end)
-        names = [x509.UniformResourceIdentifier(uri_san), *map(_host_name, dns_names)]
+        builder = certificate_builder(subject, self.issuing.subject, key, now - _BACKDATED, end)
+        names = [x509.UniformResourceIdentifier(uri_san), *map(host_name, dns_names)]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH] * client + [
             ExtendedKeyUsageOID.SERVER_AUTH
         ] * server
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
-        builder = builder.add_extension(_key_usage(authority=False), critical=True)
-        certificate = _signed(builder, self.issuing_key)
+        builder = builder.add_extension(key_usage(authority=False), critical=True)
+        certificate = signed(builder, self.issuing_key)
         pem = certificate.public_bytes(serialization.Encoding.PEM)
         return IssuedCertificate(
             certificate_pem=pem,
@@ -332,62 +341,4 @@ def _bad_request(description: str) -> MarketError:
         ErrorReason.ERROR_REASON_REQUEST_INVALID,
         "the certificate request is refused",
         violations=(FieldViolation("csr_pem", description, "csr"),),
-    )
-
-
-def _host_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def _name(common_name: str) -> x509.Name:
-    # X.520 allows a common name 64 characters.
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
-    not_before: datetime,
-    not_after: datetime,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(not_before)
-        .not_valid_after(not_after)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _signed(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-    return builder.add_extension(issuer, critical=False).sign(key, hashes.SHA256())
-
-
-def _key_usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
     )

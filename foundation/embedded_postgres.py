@@ -2,8 +2,9 @@
 
 The server listens only on a unix socket in a private folder and knows its one client by the word of
 the kernel (peer authentication). PostgreSQL refuses to run as root: then the server runs as another
-system user. Where that user cannot reach the data folder or the binaries (a home or temporary folder
-of root), it is lent the capability to pass; modes of folders that are not ours are never changed.
+system user. Where that user cannot reach the data folder or the binaries (in a home or temporary
+folder of root), it is lent the capability to pass; the modes of folders that are not ours are never
+changed.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from foundation.errors import SettingsError
 ROLE = "gemarket"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+#: Part of the socket's name; stated everywhere, so that PGPORT of the environment means nothing.
+_PORT = "5432"
 #: A socket's whole path has room for 107 bytes; `/.s.PGSQL.5432` takes 14 of them.
 _SOCKET_FOLDER_BYTES = 90
 _SYSTEM_USERS = ("postgres", "nobody")
 #: Durability is no option; the log holds no values of statements and is overwritten weekly.
 _FIXED_OPTIONS = {
     "listen_addresses": "",
+    "port": _PORT,
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
@@ -59,6 +63,11 @@ def program(name: str) -> Path:
     return Path(wheel.origin).parent / "pginstall" / "bin" / name
 
 
+def _environment() -> dict[str, str]:
+    """Give the environment without PostgreSQL's own variables, which mean another server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
 class EmbeddedPostgres:
     """One cluster under `<data_dir>/postgres`; one process at a time may own it.
 
@@ -81,7 +90,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """SQLAlchemy URL of the database, whether the server runs or not."""
-        return f"postgresql+asyncpg://{ROLE}@/{ROLE}?host={self._sockets()}"
+        return f"postgresql+asyncpg://{ROLE}@/{ROLE}?host={self._sockets()}&port={_PORT}"
 
     def start(self) -> str:
         """Start the server, make the database when there is none, and give its URL.
@@ -108,6 +117,8 @@ class EmbeddedPostgres:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             if self._child is not None and self._child.poll() is None:
                 self._child.send_signal(number)
+                # A server that somebody stopped could not obey.
+                self._child.send_signal(signal.SIGCONT)
                 with suppress(subprocess.TimeoutExpired):
                     self._child.wait(STOP_TIMEOUT_S)
         self._release()
@@ -195,6 +206,7 @@ class EmbeddedPostgres:
             check=False,
             capture_output=True,
             cwd="/",
+            env=_environment(),
         )
         if made.returncode != 0:
             words = made.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -215,6 +227,7 @@ class EmbeddedPostgres:
             pid_file.unlink(missing_ok=True)
             return
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
         try:
             process.wait(STOP_TIMEOUT_S)
         except psutil.TimeoutExpired:
@@ -248,6 +261,7 @@ class EmbeddedPostgres:
                     stdout=log,
                     stderr=log,
                     cwd="/",
+                    env=_environment(),
                     # Ctrl-C is for the program, which stops the database last.
                     start_new_session=True,
                 )
@@ -270,11 +284,12 @@ class EmbeddedPostgres:
         return False
 
     def _query(self, statement: str) -> str:
-        connection = ("-h", str(self._sockets()), "-U", ROLE, "-d", "postgres")
+        connection = ("-h", str(self._sockets()), "-p", _PORT, "-U", ROLE, "-d", "postgres")
         answer = subprocess.run(  # noqa: S603  # our own command line, no shell
             [str(program("psql")), "-XAtqw", *connection, "-c", statement],
             check=False,
             capture_output=True,
             timeout=START_TIMEOUT_S,
+            env=_environment(),
         )
         return answer.stdout.decode().strip()

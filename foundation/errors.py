@@ -117,7 +117,7 @@ class MarketError(Exception):
         Exception.__init__(self, self.message)
 
 
-class SettingsError(Exception):
+class SettingsError(ValueError):
     """The program refuses to start; `key` names the setting or file to mend, the text says how."""
 
     def __init__(self, key: str, message: str) -> None:

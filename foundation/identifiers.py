@@ -1,7 +1,7 @@
 """Identifiers of the field: read wide, written strict, compared without separators and case.
 
-Sources: ISO 15118 and the eMI3 identifier rules (EVSE id, contract id), DIN SPEC 91286 (older forms of
-both); the check character is in `foundation.check_character`.
+Sources: ISO 15118 and the eMI3 identifier rules (EVSE id, contract id), DIN SPEC 91286 (older forms
+of both); the check character is in `foundation.check_character`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class EvseId:
 
         An asterisk right after the `E` and outlets of 31 characters occur and are accepted.
         """
-        country, operator, outlet = _evse_parts(text[: _MAX_LENGTH + 1].strip().upper())
+        country, operator, outlet = _evse_parts(_tidy(text))
         outlet = re.sub(r"\*+", "*", outlet).strip("*")
         bare = outlet.replace("*", "")
         if not bare:
@@ -105,6 +105,11 @@ class EvseId:
     def __str__(self) -> str:
         """Give the strict spelling: `DE*ABC*E1234*5678`."""
         return f"{self.operator_id[:2]}*{self.operator_id[2:]}*E{self.outlet}"
+
+
+def _tidy(text: str) -> str:
+    """Take away what is no part of any spelling; text that is too long becomes none at all."""
+    return text.strip().upper() if len(text) <= _MAX_LENGTH else ""
 
 
 def _evse_parts(text: str) -> tuple[str, str, str]:
@@ -139,7 +144,7 @@ class ContractId:
 
         Raises ValueError, also for a wrong check character where the policy is STRICT.
         """
-        text = text[: _MAX_LENGTH + 1].strip().upper()
+        text = _tidy(text)
         match = _CONTRACT.fullmatch(text)
         if match is not None:
             identifier = cls(match[1] + match[3], match[4], match[5])

@@ -11,13 +11,18 @@ from enum import Enum
 MICROS_PER_UNIT = 1_000_000
 #: Amounts beyond this are errors; `gem.common.v1.Money` states the same limit.
 LARGEST_MICROS = 10**18
-#: Currencies of ISO 4217 whose smallest coin is not a hundredth, with their decimal places.
-_DECIMALS = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-}
+#: Currencies of ISO 4217 whose smallest coin is not a hundredth.
+_WHOLE = re.compile("BIF|CLP|DJF|GNF|ISK|JPY|KMF|KRW|PYG|RWF|UGX|VND|VUV|XAF|XOF|XPF")
+_THOUSANDTHS = re.compile("BHD|IQD|JOD|KWD|LYD|OMR|TND")
 _CURRENCY = re.compile("[A-Z]{3}")
 _AMOUNT = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,6})?")
+
+
+def decimals_of(currency_code: str) -> int:
+    """Give the decimal places of a currency's smallest coin: 2 for EUR, 0 for JPY."""
+    if _WHOLE.fullmatch(currency_code):
+        return 0
+    return 3 if _THOUSANDTHS.fullmatch(currency_code) else 2
 
 
 class Rounding(Enum):
@@ -75,21 +80,21 @@ class Money:
         return Money(-self.amount_micros, self.currency_code)
 
     def times(self, quantity: int, per: int, rounding: Rounding) -> Money:
-        """Give the price of a quantity where this is the price of `per`: 1,500 Wh at a price per 1,000.
+        """Give the price of a quantity where this is the price of `per`.
 
-        `rounding` decides about the last micro.
+        1,500 Wh at a price per 1,000 Wh; `rounding` decides about the last micro.
         """
         return Money(divide(self.amount_micros * quantity, per, rounding), self.currency_code)
 
     def to_smallest_unit(self, rounding: Rounding) -> Money:
         """Round to the currency's smallest coin: cents of EUR, whole JPY."""
-        step = MICROS_PER_UNIT // 10 ** _DECIMALS.get(self.currency_code, 2)
+        step = MICROS_PER_UNIT // 10 ** decimals_of(self.currency_code)
         return Money(divide(self.amount_micros, step, rounding) * step, self.currency_code)
 
     def __str__(self) -> str:
         """Give the amount with at least the currency's decimals: `5.50 EUR`, `0.123456 EUR`."""
         whole, micros = divmod(abs(self.amount_micros), MICROS_PER_UNIT)
-        shortest = _DECIMALS.get(self.currency_code, 2)
+        shortest = decimals_of(self.currency_code)
         decimals = f"{micros:06d}"
         decimals = decimals[:shortest] + decimals[shortest:].rstrip("0")
         sign = "-" if self.amount_micros < 0 else ""

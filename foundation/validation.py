@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
+from typing import Any
 
 import protovalidate
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import MessageOptions
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
 from foundation.errors import FieldViolation, MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+
+#: Two classes of descriptors share one shape: those of generated and of dynamic messages.
+_Descriptor = Any
 
 #: More are not listed: who sends ten thousand wrong elements learns from the first ones.
 MAX_VIOLATIONS = 50
@@ -21,11 +23,13 @@ MAX_VIOLATIONS = 50
 _FULL_REPORT_BYTES = 65_536
 #: Interfaces whose compiled rules are kept, the last used ones.
 _MAX_POOLS = 256
+#: Rules of a whole message that have no path; their texts are the engine's own.
+_ENGINE_RULES = ("message.oneof", "required")
 _UNEXPLAINED = "breaks this rule of the interface"
 
-#: The engine keeps compiled rules by the message's full name. Two versions of an interface have equal
-#: names and different rules, so every descriptor pool has an engine of its own.
-_validators: OrderedDict[DescriptorPool, protovalidate.Validator] = OrderedDict()
+#: The engine keeps compiled rules by the message's full name. Two versions of an interface have
+#: equal names and different rules, so every descriptor pool has an engine of its own.
+_validators: OrderedDict[object, protovalidate.Validator] = OrderedDict()
 
 
 def violations(message: Message) -> tuple[FieldViolation, ...]:
@@ -62,25 +66,63 @@ def require_valid(message: Message) -> None:
         )
 
 
-def _validator_of(pool: DescriptorPool) -> protovalidate.Validator:
+def _validator_of(pool: object) -> protovalidate.Validator:
     validator = _validators.get(pool)
-    if validator is None:
-        validator = _validators[pool] = protovalidate.Validator()
-        if len(_validators) > _MAX_POOLS:
-            _validators.popitem(last=False)
+    if validator is not None:
+        _validators.move_to_end(pool)
+        return validator
+    validator = _validators[pool] = protovalidate.Validator()
+    while len(_validators) > _MAX_POOLS:
+        _validators.popitem(last=False)
     return validator
 
 
-def _rendered(descriptor: Descriptor, violation: protovalidate.Violation) -> FieldViolation:
+def _rendered(descriptor: _Descriptor, violation: protovalidate.Violation) -> FieldViolation:
     found = violation.proto
     elements = list(found.field.elements) if found.field else []
-    path = ""
-    for element in elements:
-        # A key of a map is the caller's text: it is not repeated.
-        subscript = element.subscript
-        part = element.field_name
-        if subscript is not None:
-            part += f"[{subscript.value}]" if subscript.field == "index" else "[*]"
-        path = f"{path}.{part}" if path else part
+    path = ".".join(_path_part(element) for element in elements)
     names = [element.field_name for element in elements]
-    return FieldViolation(path, _description(descriptor, names, violation), found.rule_id)
+    text = found.message if _is_own_text(descriptor, names, violation) else _UNEXPLAINED
+    return FieldViolation(path, text, found.rule_id)
+
+
+def _path_part(element: Any) -> str:
+    """Give a part of a field's path; a key of a map is the caller's text and is not repeated."""
+    if element.subscript is None:
+        return str(element.field_name)
+    index = element.subscript.value if element.subscript.field == "index" else "*"
+    return f"{element.field_name}[{index}]"
+
+
+def _is_own_text(
+    descriptor: _Descriptor, names: list[str], violation: protovalidate.Violation
+) -> bool:
+    """Say whether the text is the interface's; an expression may compose one from the message."""
+    found = violation.proto
+    if found.rule is None:
+        rules = _message_rules(descriptor, names)
+        if any(rule.id == found.rule_id for rule in rules):
+            return any(rule.message == found.message for rule in rules)
+        return found.rule_id in _ENGINE_RULES
+    path = [element.field_name for element in found.rule.elements]
+    if "cel" in path:
+        return violation.rule_value is not None and found.message == violation.rule_value.message
+    return not any(name.startswith(("cel", "[")) for name in path)
+
+
+def _message_rules(descriptor: _Descriptor, names: list[str]) -> list[validate_pb2.Rule]:
+    """Give the expressions of the message type to which the names of fields lead."""
+    for name in names:
+        field = descriptor.fields_by_name.get(name)
+        if field is None:
+            break  # a oneof: its rule is the message's
+        inner = field.message_type
+        assert inner is not None, "a rule of a message is broken by a message"
+        descriptor = inner.fields_by_name["value"].message_type if _is_map(inner) else inner
+    # Options of a dynamic type are read again with the extensions that this process knows.
+    options = MessageOptions.FromString(descriptor.GetOptions().SerializeToString())
+    return list(options.Extensions[validate_pb2.message].cel)
+
+
+def _is_map(descriptor: _Descriptor) -> bool:
+    return bool(descriptor.GetOptions().map_entry)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from foundation.settings import Settings
 from gemarket.layout import Layout
 
 DataDir = Annotated[
@@ -20,3 +21,11 @@ def layout_of(data_dir: Path | None) -> Layout:
     """Give the layout of the named data directory, or of the usual one."""
     chosen = data_dir or Path(os.environ.get("GEMARKET_DATA_DIR", ".gemarket"))
     return Layout(chosen.absolute())
+
+
+def settings_of(data_dir: Path | None, **overrides: object) -> Settings:
+    """Read the settings; options of the command line come before environment and file."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if data_dir is not None:
+        given["data_dir"] = data_dir
+    return Settings(**given)

@@ -89,7 +89,9 @@ async def prepare_database(url: str, layout: Layout, authority: CertificateAutho
             if needs_renewal(identity):
                 issued = issue_operator(authority, role, identity)
                 async with engine.begin() as connection:
-                    await register_operator_certificate(connection, role, role, issued)
+                    await register_operator_certificate(
+                        connection, issued.certificate_pem, utc_now()
+                    )
     finally:
         await engine.dispose()
 

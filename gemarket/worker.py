@@ -5,12 +5,45 @@ Reads top to bottom: settings, telemetry, database, certificates, implementation
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvloop
+from google.protobuf.internal import api_implementation
+from prometheus_client import REGISTRY
+
+from foundation.certificates import CertificateAuthority
+from foundation.database import connect_raw, open_engine
+from foundation.lifetime import wait_for_stop
 from foundation.settings import Settings
+from gemarket.core import core_services
+from gemarket.layout import Layout
+from gemarket.limits import admission_limits, channel_limits, router_limits, server_limits
+from gemarket.logs import configure_logs
+from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
+from gemarket.rotation import keep_rotating, listener_credentials, marketplace_certificate
+from gemarket.spans import open_spans
+from interceptors.access import AccessCheck
+from interceptors.admission import Admission
+from interceptors.certificate import CertificateCheck
+from interceptors.chain import ChainParts, build_chain, dispatch
+from interceptors.grpc_server import GrpcServer
+from interceptors.live_calls import LiveCalls
+from interceptors.metrics import Metrics
+from interceptors.status import report_status
+from interceptors.telemetry import Telemetry
+from interceptors.transaction_log import FailedCallRecorder
+from marketplace.provider_channels import ProviderChannels
+from marketplace.router.router import Router
+from marketplace.routing_feed import RoutingFeed
+from marketplace.transaction_log import DurableTransactionLog
+
+_POOL_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +54,82 @@ class WorkerConfig:
     #: `host:port` that all workers share.
     address: str
     settings: Settings
+    database_url: str
 
 
 def read_config(path: Path) -> WorkerConfig:
     """Read the supervisor's file."""
     raw = json.loads(path.read_text())
-    return WorkerConfig(raw["name"], raw["address"], Settings.model_validate(raw["settings"]))
+    settings = Settings.model_validate(raw["settings"])
+    assert settings.database_url is not None, "the supervisor names the database"
+    return WorkerConfig(raw["name"], raw["address"], settings, settings.database_url)
+
+
+async def serve(config: WorkerConfig) -> None:
+    """Run one worker until it is told to stop; what was opened is closed in reverse order."""
+    settings, limits = config.settings, config.settings.limits
+    layout = Layout(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        metrics = Metrics(REGISTRY)
+        tracer = open_spans(stack, settings.otlp_endpoint, config.name)
+
+        engine = open_engine(config.database_url, _POOL_SIZE)
+        stack.push_async_callback(engine.dispose)
+        log = DurableTransactionLog(lambda: connect_raw(config.database_url), layout.spill)
+        await log.start()
+        stack.push_async_callback(log.close)
+        feed = RoutingFeed(config.database_url)
+        await feed.start()
+        stack.push_async_callback(feed.stop)
+
+        authority = CertificateAuthority.load(layout.authority)
+        certificate = marketplace_certificate(layout.router)
+        channels = ProviderChannels(certificate, settings.trust_domain, channel_limits(limits))
+        stack.push_async_callback(channels.close)
+
+        routes = FreshRoutes(feed, limits.snapshot_max_age_s)
+        core = core_services(engine, authority)
+        known = KnownMethods(core, feed)
+        telemetry = Telemetry(metrics, known.is_known, tracer)
+        router = Router(routes.current, channels, log, router_limits(limits), telemetry)
+
+        live = LiveCalls()
+        access = AccessCheck(core.access(), known.is_routed)
+        check = CertificateCheck(CurrentRegistry(feed), settings.trust_domain, access.is_public)
+        feed.on_change.append(lambda change: cut_refused(change, check, live))
+        admission = Admission(admission_limits(limits))
+        parts = ChainParts(
+            telemetry=telemetry,
+            status=report_status,
+            admission=admission,
+            certificate=check,
+            transaction_log=FailedCallRecorder(log),
+            access=access,
+        )
+        chain = build_chain(parts, dispatch(core.methods(), router.serve))
+        server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
+        server.before_drain(admission.close)
+        credentials = listener_credentials(layout.listener, layout.authority / "ca.pem")
+        server.listen(config.address, credentials)
+        await server.start()
+        rotating = asyncio.create_task(keep_rotating(layout.router, channels.rotate))
+        stack.callback(rotating.cancel)
+
+        # What was built so far lives as long as the worker: the collector need not visit it.
+        gc.collect()
+        gc.freeze()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        await wait_for_stop()
+        await server.drain(limits.drain_s)
+
+
+def main() -> None:
+    """Run the worker whose configuration file is the only argument."""
+    assert api_implementation.Type() == "upb", "the pure-Python protobuf is too slow to serve with"
+    configure_logs()
+    uvloop.run(serve(read_config(Path(sys.argv[1]))))
+
+
+if __name__ == "__main__":
+    main()

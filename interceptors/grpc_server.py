@@ -22,11 +22,13 @@ from interceptors.grpc_wire import ByteBudget, GrpcWire
 from interceptors.live_calls import LiveCalls
 from interceptors.status import budget_exceeded, internal_error, settle_cancellation
 
+_Metadata = Sequence[tuple[str, str | bytes]]
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 #: What only the marketplace says, and says to providers: dropped from what a caller sends.
 RESERVED_METADATA = ("gem-requester", "gem-contract", "gem-call")
-_MAX_CACHED_METHODS = 4096
+#: How often calls in flight are looked at for their deadlines: far cheaper than a timer a call.
+_SWEEP_S = 0.05
 _CUT_GRACE_S = 1.0
 
 
@@ -89,6 +91,7 @@ class GrpcServer:
         self._server = grpc.aio.server(options=server_options(limits))
         self._server.add_generic_rpc_handlers((_EveryMethod(self._serve, answers_one),))
         self._on_drain: list[Callable[[], None]] = []
+        self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -124,13 +127,18 @@ class GrpcServer:
         if not await self._live.wait_empty(_CUT_GRACE_S):
             structlog.get_logger(__name__).error("calls outlive the drain", count=len(self._live))
 
-    async def _serve(self, method: str, single_answer: bool, context: Context) -> bytes:
+    async def _serve(
+        self, method: str, metadata: _Metadata, single_answer: bool, context: Context
+    ) -> bytes:
         """Run one call from its first byte to its end; never raises but CancelledError."""
         task = asyncio.current_task()
         assert task is not None
         wire = GrpcWire(context, task, self._budget, single_answer)
-        call = self._call_of(method, single_answer, context, wire)
+        call = self._call_of(method, metadata, single_answer, context, wire)
+        wire.begin(call)
         self._live.add(call)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
         try:
             await self._handle(call)
         except MarketError as error:
@@ -148,7 +156,14 @@ class GrpcServer:
             wire.finish(status_of(call.error))
         return wire.conclude()
 
-    def _call_of(self, method: str, single_answer: bool, context: Context, wire: GrpcWire) -> Call:
+    def _call_of(
+        self,
+        method: str,
+        metadata: _Metadata,
+        single_answer: bool,
+        context: Context,
+        wire: GrpcWire,
+    ) -> Call:
         limits = self._limits
         started_s = self._loop.time()
         started_ns = time.time_ns()
@@ -156,39 +171,33 @@ class GrpcServer:
         remaining_s = context.time_remaining()
         if remaining_s is not None and remaining_s < longest_s:
             longest_s = remaining_s
-        metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
+        texts = dict(metadata)
         for key in RESERVED_METADATA:
-            metadata.pop(key, None)
+            texts.pop(key, None)
         certificates = cast("Sequence[bytes]", context.auth_context().get("x509_pem_cert"))
-        call = Call(
+        return Call(
             wire=wire,
             method=method,
-            metadata=metadata,
+            metadata=texts,
             peer_certificate=certificates[0] if certificates else None,
             call_id=new_call_id(started_ns),
             started_ns=started_ns,
             started_s=started_s,
             deadline_s=started_s + longest_s,
         )
-        first_s = min(limits.request_read_timeout_s, longest_s)
-        wire.timer = self._loop.call_at(started_s + first_s, self._on_read_timeout, call, wire)
-        return call
 
-    def _on_read_timeout(self, call: Call, wire: GrpcWire) -> None:
-        wire.timer = self._loop.call_at(call.deadline_s, self._on_deadline, call)
-        waited_s = self._loop.time() - call.started_s
-        if waited_s < self._limits.request_read_timeout_s:
-            return  # the deadline came first; its timer fires next
-        if wire.awaits_request(call.single_request):
-            wire.fail_read(
-                MarketError(
-                    ErrorReason.ERROR_REASON_REQUEST_COUNT,
-                    "The call's request was not complete within the time for it.",
-                )
-            )
-
-    def _on_deadline(self, call: Call) -> None:
-        self._live.cut(call, budget_exceeded())
+    def _sweep(self) -> None:
+        """End what is out of time; runs as long as there are calls."""
+        now_s = self._loop.time()
+        unread_since_s = now_s - self._limits.request_read_timeout_s
+        for call in self._live:
+            if now_s >= call.deadline_s:
+                self._live.cut(call, budget_exceeded())
+            elif call.started_s <= unread_since_s:
+                wire = call.wire
+                if isinstance(wire, GrpcWire) and wire.awaits_request(call.single_request):
+                    wire.fail_read(_request_late())
+        self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep) if self._live else None
 
 
 class _EveryMethod(grpc.GenericRpcHandler):
@@ -196,37 +205,37 @@ class _EveryMethod(grpc.GenericRpcHandler):
 
     def __init__(
         self,
-        serve: Callable[[str, bool, Context], Awaitable[bytes]],
+        serve: Callable[[str, _Metadata, bool, Context], Awaitable[bytes]],
         answers_one: Callable[[str], bool],
     ) -> None:
         self._serve = serve
         self._answers_one = answers_one
-        self._cached: dict[tuple[str, bool], grpc.RpcMethodHandler[bytes, bytes]] = {}
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = handler_call_details.method
-        key = (method, self._answers_one(method))
-        handler = self._cached.get(key)
-        if handler is None:
-            if len(self._cached) >= _MAX_CACHED_METHODS:
-                self._cached.clear()
-            handler = self._cached[key] = self._handler(*key)
-        return handler
-
-    def _handler(self, method: str, single: bool) -> grpc.RpcMethodHandler[bytes, bytes]:
+        metadata = cast("_Metadata", handler_call_details.invocation_metadata or ())
         serve = self._serve
 
-        async def answer(_requests: Any, context: Context) -> bytes:
-            return await serve(method, single, context)
+        if self._answers_one(method):
+
+            async def answer(_requests: Any, context: Context) -> bytes:
+                return await serve(method, metadata, True, context)
+
+            return grpc.stream_unary_rpc_method_handler(answer)
 
         async def stream(_requests: Any, context: Context) -> None:
-            await serve(method, single, context)
+            await serve(method, metadata, False, context)
 
-        if single:
-            return grpc.stream_unary_rpc_method_handler(answer)
         return grpc.stream_stream_rpc_method_handler(stream)
+
+
+def _request_late() -> MarketError:
+    return MarketError(
+        ErrorReason.ERROR_REASON_REQUEST_COUNT,
+        "The call's request was not complete within the time for it.",
+    )
 
 
 def _run_end(call: Call) -> None:

@@ -10,6 +10,7 @@ from google.rpc import status_pb2
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from interceptors.call import Call
 
 #: Status codes of grpc by number, for `set_code`.
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
@@ -37,6 +38,7 @@ class GrpcWire:
     __slots__ = (
         "_answer",
         "_budget",
+        "_call",
         "_context",
         "_held_bytes",
         "_late",
@@ -45,9 +47,7 @@ class GrpcWire:
         "_task",
         "half_closed",
         "received",
-        "received_bytes",
         "status",
-        "timer",
     )
 
     def __init__(
@@ -66,11 +66,14 @@ class GrpcWire:
         self._late: MarketError | None = None
         self._reading = False
         self.half_closed = False
-        #: Number of messages read, and their bytes.
+        self._call: Call | None = None
+        #: Number of messages read.
         self.received = 0
-        self.received_bytes = 0
         self.status: status_pb2.Status | None = None
-        self.timer: asyncio.TimerHandle | None = None
+
+    def begin(self, call: Call) -> None:
+        """Count what is read into `call`."""
+        self._call = call
 
     async def read(self) -> bytes | None:
         if self.half_closed:
@@ -122,12 +125,9 @@ class GrpcWire:
 
     def end(self) -> None:
         """Release what the call holds; cutting it has no effect from here on."""
-        self._task = None
+        self._task = self._call = None
         self._budget.held_bytes -= self._held_bytes
         self._held_bytes = 0
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
     def conclude(self) -> bytes:
         """Hand the status to grpc; gives the answer message of a single-answer method."""
@@ -146,7 +146,8 @@ class GrpcWire:
     def _account(self, size_bytes: int) -> None:
         """Count a message; of a stream only the newest counts as held."""
         self.received += 1
-        self.received_bytes += size_bytes
+        if self._call is not None:
+            self._call.request_bytes += size_bytes
         budget = self._budget
         budget.held_bytes += size_bytes - self._held_bytes
         self._held_bytes = size_bytes

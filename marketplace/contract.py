@@ -11,6 +11,7 @@ from foundation.errors import FieldViolation, MarketError
 from gem.marketplace.v1.contract_pb2 import ContractTerms, OfferingTerms, PriceModel
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
+from marketplace.partner import Partner, PartnerState, check_active
 from marketplace.router.target import Price
 from marketplace.service import Service, ServiceState
 from marketplace.transition import advance
@@ -41,6 +42,7 @@ TRANSITIONS: Mapping[tuple[ContractState, ContractStep], ContractState] = {
 }
 
 _REFUSALS = {
+    ContractStep.CREATED: "A contract is created once.",
     ContractStep.SUSPENDED: "Only an active contract can be suspended.",
     ContractStep.RESUMED: "Only a suspended contract can be resumed.",
     ContractStep.TERMINATED: "The contract is terminated already.",
@@ -111,18 +113,19 @@ def check_accepted(acceptance: Acceptance) -> None:
         )
 
 
-def check_parties(service: Service, requester_id: str, provider_active: bool) -> None:
+def check_parties(service: Service, requester: Partner, provider: Partner) -> None:
     """Refuse a contract with oneself, for a service that is not started, or of an inactive partner.
 
     Raises:
-        MarketError: STATE_NOT_ALLOWED.
+        MarketError: PARTNER_NOT_ACTIVE for the requester, else STATE_NOT_ALLOWED.
     """
+    check_active(requester)
     refusal = None
-    if service.provider_id == requester_id:
+    if provider.partner_id == requester.partner_id:
         refusal = "A partner has no contract with itself."
     elif service.state is not ServiceState.PUBLISHED:
         refusal = "The service is not published and started."
-    elif not provider_active:
+    elif provider.state is not PartnerState.ACTIVE:
         refusal = "The provider is not active."
     if refusal is not None:
         raise MarketError(ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED, refusal)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable
 from typing import TypeVar
 
 import asyncpg
+import structlog
 
 from marketplace.spill import Spill
 from marketplace.storage_transaction_write import Connection, write_again
 
 #: What PostgreSQL, or asyncpg on the way to it, says about a record that will never be accepted.
+#: Not CheckViolationError: that is a row on its way to the default partition while its day's
+#: partition is attached, and passes the next time.
 DEFECTS: tuple[type[Exception], ...] = (
     asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.NotNullViolationError,
     asyncpg.ProgramLimitExceededError,
     ValueError,
     TypeError,
     OverflowError,
 )
 _CUT_GRACE_S = 0.5
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 

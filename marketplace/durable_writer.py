@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
+
+import structlog
 
 from marketplace.drain import drain_chunk, within
 from marketplace.spill import Spill
@@ -15,15 +16,16 @@ from marketplace.storage_transaction_write import Connection, write_first
 from marketplace.transaction_batch import Batch
 
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WriterLimits:
     """How long the writer waits for PostgreSQL, and how much it takes at a time."""
 
-    #: After this a write counts as failed, though it may still commit.
-    write_timeout_s: float = 2.0
+    #: After this a write counts as failed, though it may still commit. Shorter than what the
+    #: interceptors wait for the record of a failed call.
+    write_timeout_s: float = 1.5
     connect_timeout_s: float = 2.0
     #: Records drained from the spill in one transaction.
     drain_records: int = 500
@@ -71,7 +73,9 @@ class DurableWriter:
                 try:
                     await self._write_to_database(batch)
                 except Exception as error:  # noqa: BLE001  # whatever it was, the spill takes it
-                    _log.warning("the transaction log goes to the spill: %s", type(error).__name__)
+                    _log.warning(
+                        "the transaction log goes to the spill", error=type(error).__name__
+                    )
                     self._leave_database()
                 else:
                     return
@@ -120,7 +124,7 @@ class DurableWriter:
             try:
                 await self.return_to_database()
             except Exception as error:  # noqa: BLE001  # tried again; the spill is safe
-                _log.info("the database is still away: %s", type(error).__name__)
+                _log.info("the database is still away", error=type(error).__name__)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, self._limits.longest_pause_s)
             else:

@@ -16,8 +16,9 @@ class GroupLimits:
 
     #: Records in one write, at most; what one caller hands over together is never split.
     batch_records: int = 512
-    #: Records that wait for the writer, at most; further callers wait outside.
-    pending_records: int = 20_000
+    #: Records that wait for the writer, at most; what would be more is refused. Callers wait for
+    #: their records, so that this is only reached far above the limits of admission.
+    pending_records: int = 50_000
     #: How long the writer waits for more records while many arrive.
     linger_s: float = 0.002
     #: The writer lingers only when its last batch had at least this many waiting callers.
@@ -44,9 +45,7 @@ class GroupCommit:
         self._pending = 0
         self._last_callers = 0
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
         self._idle = asyncio.Event()
-        self._room.set()
         self._idle.set()
 
     @property
@@ -54,21 +53,21 @@ class GroupCommit:
         """Number of records that are not durable yet."""
         return self._pending
 
-    async def put(self, kind: Kind, records: Sequence[Record]) -> None:
-        """Return when the records are durable; raises what the write raised.
+    def submit(self, kind: Kind, records: Sequence[Record]) -> asyncio.Future[None]:
+        """Take records over; the future is done when they are durable.
 
-        A caller that is cancelled stops waiting; its records are written all the same.
+        It has what the write raised, or BufferError at once where too many records wait. Records
+        are written also when nobody awaits the future any more.
         """
-        while self._pending >= self._limits.pending_records:
-            await self._room.wait()
         done = asyncio.get_running_loop().create_future()
+        if self._pending + len(records) > self._limits.pending_records:
+            done.set_exception(BufferError("too many records wait for the transaction log"))
+            return done
         self._waiting.append(_Waiting(kind, records, done))
         self._pending += len(records)
-        if self._pending >= self._limits.pending_records:
-            self._room.clear()
         self._idle.clear()
         self._wake.set()
-        await done
+        return done
 
     async def flush(self) -> None:
         """Return when nothing is pending."""
@@ -116,8 +115,6 @@ class GroupCommit:
     def _settle(self, size: int, callers: list[_Waiting], failure: BaseException | None) -> None:
         self._last_callers = len(callers)
         self._pending -= size
-        if self._pending < self._limits.pending_records:
-            self._room.set()
         if not self._pending:
             self._idle.set()
         for caller in callers:

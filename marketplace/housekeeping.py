@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import structlog
+
 from marketplace.drain import drain_chunk, within
 from marketplace.durable_writer import Connect, close_or_cut, connect_within
 from marketplace.in_doubt import InDoubtResolver, announce, depart
@@ -19,7 +20,7 @@ from marketplace.partitions import ensure_partitions
 from marketplace.spill import adopt
 from marketplace.storage_transaction_write import Connection
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,15 @@ class Housekeeping:
         self._limits = limits
         self._connection: Connection | None = None
         self._partitions_due_s = 0.0
-        self._announced = asyncio.Event()
+        self._ready = asyncio.Event()
         self.adopted = 0
         self.doubted = 0
 
-    async def wait_announced(self, timeout_s: float) -> bool:
-        """Wait until this worker is known to be alive; False when that takes longer."""
+    async def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until this worker is announced and has partitions; False if that takes longer."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._announced.wait()
+                await self._ready.wait()
         except TimeoutError:
             return False
         return True
@@ -78,10 +79,10 @@ class Housekeeping:
             try:
                 await self._sweep_while_connected()
             except Exception as error:  # noqa: BLE001  # tried again; nothing depends on one sweep
-                _log.warning("housekeeping of the transaction log: %s", type(error).__name__)
-            finally:
+                _log.warning("a sweep of the transaction log failed", error=type(error).__name__)
                 if self._connection is not None:
                     self._connection.terminate()
+                    self._connection = None
             await asyncio.sleep(self._limits.sweep_every_s)
 
     async def _sweep_while_connected(self) -> None:
@@ -89,7 +90,6 @@ class Housekeeping:
         self._connection = connection
         who = announce(connection, self._worker_id, socket.gethostname(), os.getpid())
         await within(connection, self._limits.step_timeout_s, who)
-        self._announced.set()
         while True:
             await self.sweep(connection)
             await asyncio.sleep(self._limits.sweep_every_s)
@@ -102,6 +102,7 @@ class Housekeeping:
             today, ahead = datetime.now(UTC).date(), self._limits.partition_days_ahead
             await within(connection, step_s, ensure_partitions(connection, today, ahead))
             self._partitions_due_s = now_s + self._limits.partitions_every_s
+            self._ready.set()
         await self._drain_orphans(connection)  # before intents: results may be there
         self.doubted += await within(connection, step_s, self._resolver.sweep(connection, now_s))
         if self._own_settled():
@@ -127,5 +128,5 @@ class Housekeeping:
         try:
             await within(connection, 1.0, depart(connection, self._worker_id))
         except Exception as error:  # noqa: BLE001  # the next sweep of any worker finds it out
-            _log.info("left without goodbye: %s", type(error).__name__)
+            _log.info("a worker left without goodbye", error=type(error).__name__)
         await close_or_cut(connection)

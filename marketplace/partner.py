@@ -87,6 +87,12 @@ def check_partner_contract(accepted_version: int) -> None:
     )
 
 
+def check_active(partner: Partner) -> None:
+    """Refuse who was inactivated while its call was on the way; MarketError PARTNER_NOT_ACTIVE."""
+    if partner.state is not PartnerState.ACTIVE:
+        raise MarketError(ErrorReason.ERROR_REASON_PARTNER_NOT_ACTIVE, "The partner is not active.")
+
+
 def activate(state: PartnerState) -> PartnerState:
     """Give the state after activation; raises MarketError STATE_NOT_ALLOWED."""
     step = PartnerStep.ACTIVATED

@@ -1,29 +1,25 @@
 """The transport towards providers on grpc.aio: one long-lived channel for each endpoint.
 
-A channel proves twice who is there: the endpoint presents a certificate of that partner, whatever its
-host name, and the marketplace presents its own.
+A channel proves twice who is there: the endpoint presents a certificate of that partner, whatever
+its host name, and the marketplace presents its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
 
 from foundation.certificates import provider_dns_name
-from marketplace.grpc_status import SILENT_END, failure_of_status
+from marketplace.provider_status import failure_of_status, invalid_answer, unreachable
 from marketplace.router.target import Target
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderStream
 
-_EOF: Any = grpc.aio.EOF
-_T = TypeVar("_T")
+_CODES = {code: code.value[0] for code in grpc.StatusCode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +117,13 @@ class ProviderChannels:
             # The view of a dict, since a sequence of pairs is copied twice on its way.
             answer = await ask(request, metadata=dict(metadata).items(), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise _failure(link, error) from None
+            raise _failure(link.channel, error) from None
         except asyncio.CancelledError:
-            raise_if_ours()
-            raise SILENT_END from None
+            raise _cancelled() from None
         finally:
             link.in_flight -= 1
         if answer is None:
-            raise _no_message()
+            raise invalid_answer()
         return answer  # type: ignore[no-any-return]  # without a deserializer it is bytes
 
     def stream(
@@ -136,10 +131,10 @@ class ProviderChannels:
     ) -> ProviderStream:
         """Start a call of any kind; see `ProviderTransport`."""
         link = self._link(target)
-        call = link.channel.stream_stream(method)(metadata=metadata, timeout=timeout_s)
+        call: Any = link.channel.stream_stream(method)(metadata=metadata, timeout=timeout_s)
         link.in_flight += 1
         call.add_done_callback(lambda _: _count_down(link))
-        return _GrpcStream(link, call)
+        return _GrpcStream(link.channel, call)
 
     async def rotate(self, certificate: MarketplaceCertificate) -> None:
         """Present a new certificate from the next call on; calls in flight end undisturbed."""
@@ -173,7 +168,7 @@ class ProviderChannels:
 
     def _open(self, key: tuple[str, str]) -> _Link:
         if self._closed:
-            raise SILENT_END
+            raise unreachable(never_sent=True)
         if len(self._links) >= self._limits.max_channels:
             self._retire(min(self._links, key=lambda each: self._links[each].used_s))
         provider_id, endpoint = key
@@ -203,3 +198,78 @@ class ProviderChannels:
         for key, link in list(self._links.items()):
             if link.used_s < before_s and not link.in_flight:
                 self._retire(key)
+
+
+class _GrpcStream:
+    """Implements `marketplace.router.transport.ProviderStream`."""
+
+    def __init__(self, channel: grpc.aio.Channel, call: Any) -> None:
+        self._channel = channel
+        self._call = call
+
+    async def write(self, message: bytes) -> None:
+        try:
+            await self._call.write(message)
+        except grpc.aio.AioRpcError as error:
+            raise _failure(self._channel, error) from None
+        except asyncio.InvalidStateError:
+            raise await self._end() from None
+        except asyncio.CancelledError:
+            raise _cancelled() from None
+
+    async def done_writing(self) -> None:
+        try:
+            await self._call.done_writing()
+        except grpc.aio.AioRpcError as error:
+            raise _failure(self._channel, error) from None
+        except asyncio.CancelledError:
+            raise _cancelled() from None
+
+    async def read(self) -> bytes | None:
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _failure(self._channel, error) from None
+        except asyncio.CancelledError:
+            raise _cancelled() from None
+        return message if isinstance(message, bytes) else None
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    async def _end(self) -> ProviderFailure:
+        """Give the failure of a call that ended while there was more to write."""
+        code = _CODES[await self._call.code()]
+        text = await self._call.details() or ""
+        return failure_of_status(code, text, connected=_connected(self._channel))
+
+
+def _credentials(certificate: MarketplaceCertificate) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        certificate.root_pem, certificate.key_pem, certificate.chain_pem
+    )
+
+
+async def _close(link: _Link, grace_s: float) -> None:
+    await link.channel.close(grace_s)
+
+
+def _count_down(link: _Link) -> None:
+    link.in_flight -= 1
+
+
+def _connected(channel: grpc.aio.Channel) -> bool:
+    return channel.get_state() is grpc.ChannelConnectivity.READY
+
+
+def _failure(channel: grpc.aio.Channel, error: grpc.aio.AioRpcError) -> ProviderFailure:
+    text = error.details() or ""
+    return failure_of_status(_CODES[error.code()], text, connected=_connected(channel))
+
+
+def _cancelled() -> BaseException:
+    """Give what a CancelledError means: our own task's, or the channel that was closed under it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        return asyncio.CancelledError()
+    return unreachable()

@@ -12,7 +12,7 @@ PAYLOAD_MAX_BYTES = 7000
 
 @dataclass(frozen=True, slots=True)
 class RoutingChange:
-    """Keys of what to read again; the notification carries no state, so it can come in any order."""
+    """Keys of what to read again; it carries no state, so that reading twice does no harm."""
 
     #: Requester id and interface name of each list of targets.
     routes: frozenset[tuple[str, str]] = frozenset()
@@ -78,7 +78,7 @@ def united(changes: Iterable[RoutingChange]) -> RoutingChange:
 
 
 def parse_notification(payload: str) -> tuple[int, RoutingChange]:
-    """Split a notification, `<version> <change>`; version 0 stands for one that is not understood."""
+    """Split a notification, `<version> <change>`; version 0 stands for one that makes no sense."""
     head, _, text = payload.partition(" ")
     if not (head.isascii() and head.isdecimal()):
         return 0, RoutingChange(everything=True)

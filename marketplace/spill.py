@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -21,12 +20,14 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
+import structlog
+
 from marketplace.transaction_batch import Batch, Kind, decode, encode
 
 SUFFIX = ".spill"
 LOCK_SUFFIX = ".lock"
 PAGE_BYTES = 4096
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 _BUSY_TIMEOUT_S = 5.0
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -62,15 +63,22 @@ class Spill:
         self._database = sqlite3.connect(
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
+        try:
+            self._prepare(max_bytes)
+        except sqlite3.Error:
+            self._database.close()
+            raise
+        _sync_folder(path.parent)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spill")
+
+    def _prepare(self, max_bytes: int) -> None:
         self._database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         self._database.execute("PRAGMA journal_mode = WAL")
         # FULL: every commit is synced before it returns; the default of WAL would not be.
         self._database.execute("PRAGMA synchronous = FULL")
-        self._database.execute(f"PRAGMA max_page_count = {max_bytes // PAGE_BYTES}")
+        self._database.execute(f"PRAGMA max_page_count = {max(1, max_bytes // PAGE_BYTES)}")
         self._database.executescript(_TABLES)
         self._recount()
-        _sync_folder(path.parent)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spill")
 
     @property
     def count(self) -> int:
@@ -225,7 +233,7 @@ def _open_orphan(path: Path, lock: int, max_bytes: int) -> Spill | None:
     try:
         spill = Spill(path, lock, max_bytes)
     except (sqlite3.DatabaseError, ValueError):
-        _log.critical("a spill file cannot be read and stays where it is: %s", path.name)
+        _log.critical("a spill file cannot be read and stays where it is", file=path.name)
         os.close(lock)
         return None
     if spill.count or not spill.rejected:

@@ -64,7 +64,8 @@ class CertificateStorage:
             .values(revoked_at=now, revocation_reason=reason)
             .returning(CERTIFICATE)
         )
-        return (await self._connection.execute(statement)).one()
+        row: Row[Any] = (await self._connection.execute(statement)).one()
+        return row
 
     async def count_valid(self, partner_id: str, now: datetime) -> int:
         """Count a partner's certificates that are neither revoked nor expired."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -15,9 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from foundation.certificates import utc_now
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from marketplace.actor import Actor
+from interceptors.call import Call
+from marketplace.actor import Actor, actor_of
 from marketplace.storage_tables import COMMAND
 
 R = TypeVar("R", bound=Message)
@@ -28,6 +32,15 @@ _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 #: statement cancelled by its timeout).
 _UNAVAILABLE_CLASSES = frozenset({"08", "53", "57"})
 _RETRY_AFTER_S = 1.0
+
+
+class Lock(Enum):
+    """How a transaction holds a row until its end."""
+
+    #: Nobody else changes it; others may hold it the same way.
+    SHARED = "share"
+    #: Nobody else holds or changes it.
+    ALONE = "update"
 
 
 @asynccontextmanager
@@ -94,6 +107,47 @@ async def once(
     result = response.SerializeToString()
     await connection.execute(update(COMMAND).where(key).values(result=result))
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one call does its work with: an open transaction, who acts, and the time."""
+
+    connection: AsyncConnection
+    actor: Actor
+    now: datetime
+
+
+class Commands:
+    """Runs the core services' calls, each in one transaction."""
+
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def run(
+        self,
+        request: Any,
+        call: Call,
+        response_class: type[R],
+        work: Callable[[Work], Awaitable[R]],
+    ) -> R:
+        """Do a command once; see `transaction` and `once` for what they raise."""
+        async with transaction(self._engine) as connection:
+            open_work = Work(connection, actor_of(call), self._clock())
+
+            async def do() -> R:
+                return await work(open_work)
+
+            return await once(
+                connection, open_work.actor, request, response_class, open_work.now, do
+            )
+
+    @asynccontextmanager
+    async def read(self, call: Call) -> AsyncIterator[Work]:
+        """Open a transaction for a query; see `transaction` for what it raises."""
+        async with transaction(self._engine) as connection:
+            yield Work(connection, actor_of(call), self._clock())
 
 
 def conflict() -> MarketError:

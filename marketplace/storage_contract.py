@@ -22,6 +22,8 @@ from marketplace.storage_tables import CONTRACT, CONTRACT_EVENT
 
 _PRICE = ("price_per_call_micros", "currency_code")
 _COLUMNS = tuple(column for column in CONTRACT.c if column.name not in _PRICE)
+#: Lists leave out the terms: a page of them could be any size.
+_LIST_COLUMNS = tuple(column for column in _COLUMNS if column.name != "terms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ class ContractStorage:
     async def page(
         self, page: Page[int], condition: ContractFilter, actor: Actor
     ) -> tuple[list[Contract], PageInfo]:
-        """List the contracts that the actor may see, in contract order."""
-        query = select(*_COLUMNS)
+        """List the contracts that the actor may see, in contract order, with empty terms."""
+        query = select(*_LIST_COLUMNS)
         if actor.is_partner:
             mine = CONTRACT.c.requester_id == actor.subject_id
             query = query.where(mine | (CONTRACT.c.provider_id == actor.subject_id))
@@ -135,4 +137,4 @@ class ContractStorage:
 
 def _contract(row: Row[Any]) -> Contract:
     values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
-    return Contract(**{**values, "state": ContractState(row.state)})
+    return Contract(**{"terms": b"", **values, "state": ContractState(row.state)})

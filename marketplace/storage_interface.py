@@ -81,7 +81,7 @@ class InterfaceStorage:
         if version:
             query = query.where(INTERFACE_VERSION.c.version == version)
         query = query.order_by(INTERFACE_VERSION.c.version.desc()).limit(1)
-        row = (await self._connection.execute(query)).one_or_none()
+        row: Row[Any] | None = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise not_found("interface")
         return row

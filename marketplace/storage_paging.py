@@ -15,6 +15,7 @@ from gem.common.v1.paging_pb2 import PageInfo, PageRequest
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 
 DEFAULT_SIZE = 100
+MOST_SIZE = 1000
 _BIGINT_MAX = 2**63 - 1
 _BIGINT_DIGITS = len(str(_BIGINT_MAX))
 
@@ -47,14 +48,18 @@ class Page(Generic[K]):
         return shown, PageInfo(next_page_token=token.decode())
 
 
-def page_by_number(request: PageRequest) -> Page[int]:
-    """Read a page request of a list whose key is a position; MarketError REQUEST_INVALID."""
+def page_by_number(request: PageRequest, most: int = MOST_SIZE) -> Page[int]:
+    """Read a page request of a list whose key is a position; MarketError REQUEST_INVALID.
+
+    `most` entries are on a page whatever is asked for, where entries may be large.
+    """
+    size = min(request.page_size or DEFAULT_SIZE, most)
     text = _after(request)
     if text is None:
-        return Page(request.page_size or DEFAULT_SIZE, None)
+        return Page(size, None)
     if not (text.isascii() and text.isdecimal() and len(text) <= _BIGINT_DIGITS):
         raise _refused()
-    return Page(request.page_size or DEFAULT_SIZE, min(int(text), _BIGINT_MAX))
+    return Page(size, min(int(text), _BIGINT_MAX))
 
 
 def page_by_text(request: PageRequest) -> Page[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,7 @@ from gem.marketplace.v1.partner_pb2 import PartnerProfile, ResponsiblePerson
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
 from marketplace.partner import BLOCKING_CONTRACTS_SHOWN, Partner, PartnerState, PartnerStep
+from marketplace.storage_command import Lock
 from marketplace.storage_paging import Page
 from marketplace.storage_tables import CONTRACT, OWNED_IDENTIFIER, PARTNER, PARTNER_EVENT
 
@@ -63,11 +64,11 @@ class PartnerStorage:
 
     async def locked(self, partner_id: str) -> Partner:
         """Give a partner that nobody else changes, nor contracts, until the transaction ends."""
-        return await self._one(partner_id, lock={})
+        return await self._one(partner_id, lock=Lock.ALONE)
 
     async def shared(self, partner_id: str) -> Partner:
         """Give a partner that nobody changes until the transaction ends, while others may read."""
-        return await self._one(partner_id, lock={"read": True})
+        return await self._one(partner_id, lock=Lock.SHARED)
 
     async def profile(self, partner_id: str) -> PartnerProfile:
         """Give what a partner stated about itself: personal data."""
@@ -175,10 +176,10 @@ class PartnerStorage:
         )
         return list(first), int(count or 0)
 
-    async def _one(self, partner_id: str, lock: dict[str, bool] | None = None) -> Partner:
+    async def _one(self, partner_id: str, lock: Lock | None = None) -> Partner:
         query = select(*_COLUMNS).where(PARTNER.c.partner_id == partner_id)
         if lock is not None:
-            query = query.with_for_update(**lock)
+            query = query.with_for_update(read=lock is Lock.SHARED)
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise not_found("partner")
@@ -189,7 +190,7 @@ class PartnerStorage:
         await self._connection.execute(statement)
 
 
-def _partner(row: Row[Any]) -> Partner:
+def _partner(row: Any) -> Partner:
     return Partner(
         partner_id=row.partner_id,
         state=PartnerState(row.state),

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gem.common.v1.paging_pb2 import PageInfo
 from marketplace.actor import Actor, not_found
 from marketplace.service import VISIBLE, Service, ServiceState, ServiceStep
+from marketplace.storage_command import Lock
 from marketplace.storage_paging import Page
 from marketplace.storage_tables import OFFERING, SERVICE, SERVICE_EVENT
 
@@ -59,11 +60,11 @@ class ServiceStorage:
 
     async def locked(self, service_id: str) -> Service:
         """Give a service that nobody else changes, nor contracts, until the transaction ends."""
-        return await self._one(service_id, lock={})
+        return await self._one(service_id, lock=Lock.ALONE)
 
     async def shared(self, service_id: str) -> Service:
         """Give a service that nobody changes until the transaction ends, while others may read."""
-        return await self._one(service_id, lock={"read": True})
+        return await self._one(service_id, lock=Lock.SHARED)
 
     async def page(
         self, page: Page[int], condition: ServiceFilter, actor: Actor
@@ -133,10 +134,10 @@ class ServiceStorage:
             raise not_found("offering")
         return row
 
-    async def _one(self, service_id: str, lock: dict[str, bool] | None = None) -> Service:
+    async def _one(self, service_id: str, lock: Lock | None = None) -> Service:
         query = select(*_COLUMNS).where(SERVICE.c.service_id == service_id)
         if lock is not None:
-            query = query.with_for_update(**lock)
+            query = query.with_for_update(read=lock is Lock.SHARED)
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise not_found("service")

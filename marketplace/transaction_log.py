@@ -1,22 +1,23 @@
 """The transaction log (use case 1491): an entry for each provider asked, durable before the answer.
 
-`marketplace.router.record.TransactionLog` and the interceptors' log of failed calls, on top of
-group commit, PostgreSQL and the spill. Safe against `kill -9` at any instant of this process or of the
-database: keys are chosen by the caller, every write can be repeated, and what is not durable was
-not acknowledged.
+It is `marketplace.router.record.TransactionLog` and the interceptors' log of failed calls, on top
+of group commit, PostgreSQL and the spill. Safe against `kill -9` at any instant of this process or
+of the database: keys are chosen by the caller, every write can be repeated, and what is not durable
+was not acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
+
+import structlog
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
@@ -31,7 +32,7 @@ from marketplace.transaction_batch import Kind, Record
 
 #: A method's name in the log of failed calls is cut here: it is whatever the caller sent.
 METHOD_LENGTH = 255
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class DurableTransactionLog:
         parts = (self._housekeeping, self._writer, self._group)
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
         self._closed = False
-        if not await self._housekeeping.wait_announced(limits.start_wait_s):
+        if not await self._housekeeping.wait_ready(limits.start_wait_s):
             _log.warning("the transaction log starts without its database, into the spill")
 
     async def intend(self, entries: Sequence[TransactionEntry]) -> None:
@@ -128,7 +129,7 @@ class DurableTransactionLog:
         for entry in entries:
             self._open[entry.transaction_id] = entry.started_ns
         try:
-            await self._put(Kind.INTENT, entries)
+            await self._durable(self._submit(Kind.INTENT, entries))
         except MarketError:
             self._forget(entries)
             raise
@@ -140,17 +141,17 @@ class DurableTransactionLog:
         keep the entries from being written. Raises MarketError STORAGE_UNAVAILABLE where neither
         PostgreSQL nor the spill takes them.
         """
-        if not self._open:
-            await self._put(Kind.FINAL, entries)
+        opened = self._open
+        if not opened:
+            await self._durable(self._submit(Kind.FINAL, entries))
             return
-        fresh = [entry for entry in entries if entry.transaction_id not in self._open]
-        resolved = [self._resolution(e) for e in entries if e.transaction_id in self._open]
+        fresh = [entry for entry in entries if entry.transaction_id not in opened]
+        resolved = [self._resolution(e) for e in entries if e.transaction_id in opened]
+        # Both are handed over before the first wait: a cancel in between takes nothing back.
+        waits = [self._submit(Kind.FINAL, fresh), self._submit(Kind.RESOLUTION, resolved)]
         try:
-            if resolved and fresh:
-                puts = (self._put(Kind.RESOLUTION, resolved), self._put(Kind.FINAL, fresh))
-                await asyncio.gather(*puts)
-            else:
-                await self._put(Kind.RESOLUTION if resolved else Kind.FINAL, resolved or fresh)
+            for wait in waits:
+                await self._durable(wait)
         finally:
             self._forget(resolved)
 
@@ -168,7 +169,8 @@ class DurableTransactionLog:
         self._failed_pending += 1
         try:
             method = printable(failed.method)
-            await self._put(Kind.FAILED, (dataclasses.replace(failed, method=method),))
+            kept = dataclasses.replace(failed, method=method)
+            await self._durable(self._submit(Kind.FAILED, (kept,)))
         except MarketError:
             self._failed_dropped += 1
         finally:
@@ -215,15 +217,20 @@ class DurableTransactionLog:
         await self._housekeeping.close()
         await self._spill.close()
 
-    async def _put(self, kind: Kind, records: Sequence[Record]) -> None:
+    def _submit(self, kind: Kind, records: Sequence[Record]) -> asyncio.Future[None] | None:
         if not records:
-            return
+            return None
         if self._closed:
             raise _unavailable()
+        return self._group.submit(kind, records)
+
+    async def _durable(self, done: asyncio.Future[None] | None) -> None:
+        if done is None:
+            return
         try:
-            await self._group.put(kind, records)
-        except (sqlite3.Error, OSError) as error:
-            _log.critical("the transaction log cannot be written: %s", type(error).__name__)
+            await done
+        except (sqlite3.Error, OSError, BufferError) as error:
+            _log.critical("the transaction log cannot be written", error=type(error).__name__)
             raise _unavailable() from error
 
     def _resolution(self, entry: TransactionEntry) -> TransactionEntry:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PARTNER_ID_LENGTH = 40
@@ -76,3 +76,27 @@ def operator_id_of(name: str, country_code: str, taken: Container[str] = ()) -> 
         if operator_id not in taken:
             return operator_id
     raise ValueError("no operator id is free for this name")
+
+
+class OperatorIds:
+    """Operator ids of operators by name: those that are known, and for others a derived one each."""
+
+    def __init__(self, known: Mapping[str, Iterable[str]] | None = None) -> None:
+        """Start from the ids, for instance `DE*ABC`, that are known for keys of names."""
+        self._by_name: dict[tuple[str, str], str] = {}
+        for key, operator_ids in (known or {}).items():
+            for operator_id in operator_ids:
+                self._by_name.setdefault((key, operator_id[:2]), operator_id)
+        self._taken = set(self._by_name.values())
+
+    def of(self, name: str, country_code: str) -> str:
+        """Give the operator id of an operator in a country; the same each time.
+
+        Raises ValueError as `operator_id_of` does.
+        """
+        place = (name_key(name), country_code.upper())
+        if place not in self._by_name:
+            operator_id = operator_id_of(name, country_code, self._taken)
+            self._by_name[place] = operator_id
+            self._taken.add(operator_id)
+        return self._by_name[place]

@@ -5,8 +5,7 @@ asyncpg without an ORM: a search is one round trip, an import is COPY.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -116,10 +115,23 @@ class EvseStorage:
             )
         return added
 
-    async def copy_new(self, operator_ref: int, rows: Sequence[EvseRow]) -> None:
-        """Write EVSEs that the database does not know yet, as fast as it can."""
-        async with self._pool.acquire() as connection:
-            await self._copy(connection, "evse", "mobility", operator_ref, rows)
+    async def copy_all(self, operator_ref: int, batches: Iterable[Sequence[EvseRow]]) -> None:
+        """Fill an empty table, as fast as it can, in one transaction that shuts searches out.
+
+        Raises ValueError when the table is not empty.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE mobility.evse")
+            if await connection.fetchval("SELECT EXISTS (SELECT FROM mobility.evse)"):
+                raise ValueError("the table of EVSEs is not empty")
+            index: str = await connection.fetchval(
+                "SELECT pg_get_indexdef('mobility.evse_position'::regclass)"
+            )
+            await connection.execute("DROP INDEX mobility.evse_position")
+            for rows in batches:
+                await self._copy(connection, "evse", "mobility", operator_ref, rows)
+            await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+            await connection.execute(index, timeout=BULK_TIMEOUT_S)
 
     async def analyze(self) -> None:
         """Let the planner learn what a large import brought."""
@@ -139,25 +151,19 @@ class EvseStorage:
         )
         return done == "UPDATE 1"
 
-    async def search(
-        self, text: str, arguments: Sequence[Any], timeout_s: float
-    ) -> list[asyncpg.Record]:
-        """Run a query of `search_query`; connecting and searching end within the timeout."""
-        async with asyncio.timeout(timeout_s):
-            rows: list[asyncpg.Record] = await self._pool.fetch(text, *arguments)
+    async def search(self, text: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
+        """Run a query of `search_query`."""
+        rows: list[asyncpg.Record] = await self._pool.fetch(text, *arguments)
         return rows
 
-    async def get(
-        self, operator_ref: int, evse_key: str, timeout_s: float
-    ) -> asyncpg.Record | None:
+    async def get(self, operator_ref: int, evse_key: str) -> asyncpg.Record | None:
         """Give (message, status, status_time) of one EVSE; None when the operator has none such."""
-        async with asyncio.timeout(timeout_s):
-            return await self._pool.fetchrow(
-                "SELECT message, status, status_time FROM mobility.evse"
-                " WHERE operator_ref = $1 AND evse_key = $2",
-                operator_ref,
-                evse_key,
-            )
+        return await self._pool.fetchrow(
+            "SELECT message, status, status_time FROM mobility.evse"
+            " WHERE operator_ref = $1 AND evse_key = $2",
+            operator_ref,
+            evse_key,
+        )
 
     async def probe(self) -> None:
         """Ask the database anything; raises one of `DATABASE_ERRORS` when it is away."""

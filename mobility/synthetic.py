@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from gem.charging.v1 import evse_pb2, tariff_pb2
 
-from mobility.evse_row import EvseRow, locality, row_of
+from mobility.evse_row import EvseRow, evse_key, locality, row_of
 from mobility.storage import EvseStorage
 
 #: The land: degrees of latitude and longitude, about that of Germany.
@@ -21,7 +22,8 @@ _STATUS_TIME_S = 1_760_000_000
 _TOWNS = 250
 _TOWN_SHARE = 0.67
 _TOWN_SPREAD = 0.05
-_BATCH = 10_000
+_BATCH = 20_000
+_PATTERNS = 4_000
 
 _STATUSES = (1, 1, 1, 2, 2, 3, 4, 5, 0)
 _ACCESSES = (1, 1, 2, 2, 3, 4)
@@ -45,10 +47,11 @@ class SyntheticOperator:
     operator_id: str
 
 
-def synthetic_evses(
-    operator: SyntheticOperator, count: int, seed: int = 1
-) -> Iterator[evse_pb2.Evse]:
-    """Give `count` valid EVSEs, neighbours one after the other, with ids that count from zero."""
+def synthetic_rows(operator: SyntheticOperator, count: int, seed: int = 1) -> Iterator[EvseRow]:
+    """Give `count` valid EVSEs, neighbours one after the other, with ids that count from zero.
+
+    An EVSE is one of some thousand patterns with an id and a place of its own.
+    """
     chance = random.Random(seed)  # noqa: S311  # test data, not secrets
     towns = [_anywhere(chance) for _ in range(_TOWNS)]
     places = [
@@ -56,8 +59,19 @@ def synthetic_evses(
         for _ in range(count)
     ]
     places.sort(key=lambda place: locality(*place))
-    for number, place in enumerate(places):
-        yield _evse(operator, number, place, chance)
+    patterns = [row_of(_pattern(operator, chance)) for _ in range(_PATTERNS)]
+    for number, (latitude_e7, longitude_e7) in enumerate(places):
+        own = evse_pb2.Evse(evse_id=f"{operator.operator_id}*E{number:07d}")
+        own.location.latitude_e7, own.location.longitude_e7 = latitude_e7, longitude_e7
+        pattern = chance.choice(patterns)
+        yield replace(
+            pattern,
+            evse_key=evse_key(own.evse_id),
+            latitude_e7=latitude_e7,
+            longitude_e7=longitude_e7,
+            # Fields of one message may be written one after the other: the result is their union.
+            message=own.SerializeToString() + pattern.message,
+        )
 
 
 async def generate(
@@ -68,17 +82,19 @@ async def generate(
     seed: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Fill the database, where this operator has none yet, and let the planner know.
+    """Fill the empty database and let the planner know.
 
-    `progress` is called with the EVSEs written so far and `count`.
+    `progress` is called with the EVSEs written so far and `count`. Raises ValueError when the
+    database has EVSEs already.
     """
-    batch: list[EvseRow] = []
-    for number, evse in enumerate(synthetic_evses(operator, count, seed), start=1):
-        batch.append(row_of(evse))
-        if len(batch) == _BATCH or number == count:
-            await storage.copy_new(operator_ref, batch)
-            batch.clear()
-            progress(number, count)
+
+    def batches() -> Iterator[list[EvseRow]]:
+        rows = synthetic_rows(operator, count, seed)
+        for done in range(0, count, _BATCH):
+            yield list(islice(rows, _BATCH))
+            progress(min(done + _BATCH, count), count)
+
+    await storage.copy_all(operator_ref, batches())
     await storage.analyze()
 
 
@@ -93,18 +109,14 @@ def _near(town: tuple[int, int], chance: random.Random) -> tuple[int, int]:
     )
 
 
-def _evse(
-    operator: SyntheticOperator, number: int, place: tuple[int, int], chance: random.Random
-) -> evse_pb2.Evse:
-    """Give one EVSE; most attributes are drawn, so that every filter keeps some and drops some."""
+def _pattern(operator: SyntheticOperator, chance: random.Random) -> evse_pb2.Evse:
+    """Draw attributes without id and place, so that every filter keeps some and drops some."""
     evse = evse_pb2.Evse(
-        evse_id=f"{operator.operator_id}*E{number:07d}",
-        status=chance.choice(_STATUSES),
-        access=chance.choice(_ACCESSES),
+        status=chance.choice(_STATUSES),  # type: ignore[arg-type]  # an enum's number
+        access=chance.choice(_ACCESSES),  # type: ignore[arg-type]  # an enum's number
         operator_name=operator.name,
         reservable=chance.random() < 0.3,
     )
-    evse.location.latitude_e7, evse.location.longitude_e7 = place
     evse.status_time.seconds = _STATUS_TIME_S
     for _ in range(chance.choice((1, 2, 2))):
         kind, plug, power_w, phases, voltage_v, current_a = chance.choice(_CONNECTORS)

@@ -87,7 +87,7 @@ class HostileProvider:
     async def start(self) -> str:
         """Listen; gives `host:port`."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
-        return "127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Close the listener and every connection."""

@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tomllib
+from collections.abc import Iterable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
 PINS = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
 
-#: All that the stubs may need beside themselves: grpcio, protobuf, and what grpcio needs.
-STUB_PACKAGES = ("grpc", "google/protobuf", "google/_upb", "typing_extensions.py")
 USE_STUBS = """
 import sys
 sys.path += sys.argv[1:]
@@ -49,17 +48,40 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
+def link_alone(folder: Path, requirements: Iterable[str]) -> None:
+    """Put into a folder what these requirements install, with all that they require in turn."""
+    pending = [Requirement(text) for text in requirements]
+    done: set[str] = set()
+    while pending:
+        requirement = pending.pop()
+        for_extra = requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        if for_extra or requirement.name in done:
+            continue
+        done.add(requirement.name)
+        installed = distribution(requirement.name)
+        pending += [Requirement(text) for text in installed.requires or ()]
+        for file in installed.files or ():
+            if ".." not in file.parts and file.suffix != ".pyc":
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file).symlink_to(str(installed.locate_file(file)))
+
+
 def test_a_partner_needs_nothing_but_grpcio_and_protobuf_for_the_stubs(
     wheel: Path, tmp_path: Path
 ) -> None:
-    installed = Path(sysconfig.get_path("platlib"))
-    alone = tmp_path / "alone"
-    for name in STUB_PACKAGES:
-        if (installed / name).exists():
-            (alone / name).parent.mkdir(parents=True, exist_ok=True)
-            (alone / name).symlink_to(installed / name)
-    done = run(sys.executable, "-I", "-S", "-c", USE_STUBS, wheel, alone)
+    link_alone(tmp_path, PROJECT["project"]["dependencies"])
+    assert {path.name for path in (tmp_path / "google").iterdir()} == {"_upb", "protobuf"}
+    done = run(sys.executable, "-I", "-S", "-c", USE_STUBS, wheel, tmp_path)
     assert (done.returncode, done.stdout) == (0, "[]\nFalse\n"), done.stderr
+
+
+def test_a_provider_needs_only_its_extra(wheel: Path, tmp_path: Path) -> None:
+    project = PROJECT["project"]
+    extra = project["optional-dependencies"]["provider"]
+    link_alone(tmp_path, [*project["dependencies"], *extra])
+    program = "import sys; sys.path += sys.argv[1:]; import interceptors.provider_side"
+    done = run(sys.executable, "-I", "-S", "-c", program, wheel, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.torture

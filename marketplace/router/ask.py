@@ -1,7 +1,7 @@
 """Asking one provider: its own deadline, a check of what it answers, and never an exception.
 
-A failed provider is an answer, not an exception: N asked, N answers. While a provider is being asked,
-its `Answer` already says how the ask would be recorded if everything stopped now.
+A failed provider is an answer, not an exception: N asked, N answers. While a provider is being
+asked, its `Answer` already says how the ask would be recorded if everything stopped now.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
+from foundation.errors import Code
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
-
-from foundation.errors import Code
 from interceptors.call import Call
 from marketplace.router.budget import RetryBudget, RouterLimits, target_metadata
 from marketplace.router.ejection import Ejection
@@ -188,11 +187,12 @@ class Asker:
         """
         key = (answer.target.provider_id, answer.target.endpoint)
         now_s = self._clock()
-        status, reason = failure.status, failure.reason
+        status, reason, code = failure.status, failure.reason, failure.code
         at_deadline = now_s >= answer_by_s - _DEADLINE_SLACK_S
-        if at_deadline and failure.code in {Code.CANCELLED, Code.DEADLINE_EXCEEDED}:
-            status, reason = TIMED_OUT, ErrorReason.ERROR_REASON_PROVIDER_TIMED_OUT
-        fail(answer, status, reason, failure.code)
+        if at_deadline and code in {Code.CANCELLED, Code.DEADLINE_EXCEEDED}:
+            status, reason = TIMED_OUT, int(ErrorReason.ERROR_REASON_PROVIDER_TIMED_OUT)
+            code = Code.DEADLINE_EXCEEDED
+        fail(answer, status, reason, code)
         if status in {REFUSED, INVALID_ANSWER}:
             self._ejection.succeeded(key)
         elif status == TIMED_OUT and (
@@ -203,7 +203,7 @@ class Asker:
             self._ejection.abandoned(key)
         else:
             self._ejection.failed(key, now_s)
-        return failure.never_sent or (status == REFUSED and failure.code in _REFUSALS)
+        return failure.never_sent or (status == REFUSED and code in _REFUSALS)
 
     def note_defect(self, answer: Answer, defect: Exception) -> None:
         """Fill in that the marketplace itself failed. Its text may be a payload's: not logged."""

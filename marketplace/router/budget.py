@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
-
 from foundation.errors import MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.router.target import Target
 from marketplace.router.transport import Metadata

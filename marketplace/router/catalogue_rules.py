@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+
 from buf.validate import validate_pb2
 from gem.mesh.v1.provider_answer_pb2 import ProviderAnswer
 from gem.options.v1 import options_pb2
 from gem.options.v1.options_pb2 import Stamp
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
-
 from marketplace.router.findings import Findings
 from marketplace.router.options import (
     field_options,

@@ -9,10 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from buf.validate import validate_pb2
-from gem.common.v1 import geo_pb2, identifier_pb2, money_pb2, paging_pb2, time_range_pb2
-from gem.mesh.v1 import error_reason_pb2, provider_answer_pb2
-from gem.options.v1 import options_pb2
 from google.protobuf import (
     any_pb2,
     descriptor_pb2,
@@ -27,6 +23,10 @@ from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
+from buf.validate import validate_pb2
+from gem.common.v1 import geo_pb2, identifier_pb2, money_pb2, paging_pb2, time_range_pb2
+from gem.mesh.v1 import error_reason_pb2, provider_answer_pb2
+from gem.options.v1 import options_pb2
 from marketplace.router.findings import Findings
 
 SET_BYTES_MAX = 4 * 1024 * 1024
@@ -90,7 +90,7 @@ def compile_files(descriptor_set: bytes) -> CompiledFiles:
     pool = DescriptorPool()
     for file in ordered:
         try:
-            pool.Add(file)  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+            pool.Add(file)
         except (TypeError, ValueError):
             findings.add(file.name, "file.compiles", "the file does not compile")
             break

@@ -1,7 +1,7 @@
 """Which endpoints are left out for a while because they failed repeatedly. Pure: time is passed in.
 
-A breaker of three states: closed (asked), open (left out), half open (one call finds out whether the
-endpoint is well again). Only what the endpoint alone is to blame for counts, see `ask.py`.
+A breaker of three states: closed (asked), open (left out), half open (one call finds out whether
+the endpoint is well again). Only what the endpoint alone is to blame for counts, see `ask.py`.
 """
 
 from __future__ import annotations

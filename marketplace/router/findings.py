@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.descriptor import (
     Descriptor,
     FieldDescriptor,
@@ -11,6 +10,7 @@ from google.protobuf.descriptor import (
 )
 
 from foundation.errors import FieldViolation, MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 
 #: Findings beyond this many are left out.
 FINDINGS_MAX = 100
@@ -45,5 +45,8 @@ class Findings:
 
 def _file_of(element: Element) -> str:
     if isinstance(element, MethodDescriptor):
-        element = element.containing_service
-    return str(element.file.name)
+        return element.containing_service.file.name
+    if isinstance(element, FieldDescriptor):
+        assert element.containing_type is not None, "no finding is about an extension"
+        return element.containing_type.file.name
+    return element.file.name

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foundation.errors import Code, MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus, ProviderAnswers
-
-from foundation.errors import Code, MarketError
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.target import Answer
 
@@ -16,7 +15,7 @@ from marketplace.router.target import Answer
 ENTRIES_BYTES_MAX = 4096
 
 #: Which reason speaks for a call in which providers failed differently, most telling first.
-_TELLING = {
+_TELLING: Mapping[int, int] = {
     reason: place
     for place, reason in enumerate(
         (
@@ -32,7 +31,7 @@ _TELLING = {
         )
     )
 }
-_MESSAGES = {
+_MESSAGES: Mapping[int, str] = {
     ErrorReason.ERROR_REASON_IN_DOUBT: "It is not known whether the call took effect.",
     ErrorReason.ERROR_REASON_CALL_CANCELLED: "The call was cancelled.",
     ErrorReason.ERROR_REASON_PROVIDER_REFUSED: "The provider answered with an error.",
@@ -109,7 +108,7 @@ def failure_of(answers: Sequence[Answer]) -> MarketError:
     codes = {answer.code for answer in answers}
     code: Code | None = None
     if reason == ErrorReason.ERROR_REASON_PROVIDER_REFUSED and len(codes) == 1:
-        code = Code(codes.pop())
+        code = _code(codes.pop())
     details = ProviderAnswers()
     for answer in answers:
         _add_entry(details.provider_answers, answer)
@@ -123,6 +122,11 @@ def failure_of(answers: Sequence[Answer]) -> MarketError:
         details=(details,),
         code=code,
     )
+
+
+def _code(number: int) -> Code:
+    """Give a provider's code; one that gRPC does not know, or that is OK: UNKNOWN."""
+    return Code(number) if Code.OK < number <= Code.UNAUTHENTICATED else Code.UNKNOWN
 
 
 def _place(reason: int) -> int:

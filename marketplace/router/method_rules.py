@@ -1,7 +1,7 @@
 """What a compiled interface says about its methods: the values that the router's parts read.
 
-`interface.compile_interface` makes them, once per publication; everything that a call needs is worked
-out there, so that no part of the router looks at a descriptor while a call waits.
+`interface.compile_interface` makes them, once per publication; everything that a call needs is
+worked out there, so that no part of the router looks at a descriptor while a call waits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from protovalidate import Validator
 
 from marketplace.router.merge_plan import MergePlan
+from marketplace.router.plain_check import PlainCheck
 
 #: Writes provider id and contract id over every stamped string of one answer.
 Stamper = Callable[[Any, str, str], None]
@@ -56,9 +57,8 @@ class MethodRules:
     answers_field: str | None
     #: Gives the number of result elements in one answer.
     count_items: Callable[[Any], int]
-    #: True where an answer surely keeps every rule and has no unknown fields; False asks for the
-    #: full validation. `is_plainly_valid(raw, message)`.
-    is_plainly_valid: Callable[[bytes, Any], bool]
+    #: Shows quickly that an answer keeps every rule; where it is False, `validator` decides.
+    is_plainly_valid: PlainCheck
     #: Holds the compiled rules of this interface's messages; shared by its methods.
     validator: Validator
 

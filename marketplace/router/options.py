@@ -6,16 +6,18 @@ parsed again with the generated classes, which know the extensions.
 
 from __future__ import annotations
 
-from buf.validate import validate_pb2
-from gem.options.v1 import options_pb2
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import (
     Descriptor,
     EnumValueDescriptor,
     FieldDescriptor,
     MethodDescriptor,
+    OneofDescriptor,
     ServiceDescriptor,
 )
+
+from buf.validate import validate_pb2
+from gem.options.v1 import options_pb2
 
 
 def field_options(field: FieldDescriptor) -> descriptor_pb2.FieldOptions:
@@ -76,3 +78,9 @@ def standard_interface_of(service: ServiceDescriptor) -> options_pb2.StandardInt
     if not options.HasExtension(options_pb2.standard_interface):
         return None
     return options.Extensions[options_pb2.standard_interface]
+
+
+def oneof_is_required(oneof: OneofDescriptor) -> bool:
+    """Say whether a message without any member of a oneof breaks its rules."""
+    raw = oneof.GetOptions().SerializeToString()
+    return descriptor_pb2.OneofOptions.FromString(raw).Extensions[validate_pb2.oneof].required

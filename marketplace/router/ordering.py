@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -17,25 +20,27 @@ TERMS_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One path of a sort order: its key function and direction.
+    """One path of a sort order."""
 
-    An element where the path is unset sorts last in either direction.
-    """
-
-    key: Callable[[Any], Any]
+    path: FieldPath
     downwards: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """A sort order; without terms it leaves elements in contract order."""
+    """A sort order. An element where a path is unset sorts last in either direction."""
 
-    terms: tuple[Term, ...] = ()
+    #: Keys and directions, most significant first; neighbours differ in direction.
+    sorts: tuple[tuple[Callable[[Any], Any], bool], ...]
 
     def sort(self, elements: Any) -> None:
         """Sort a repeated field in place; equal elements keep their order."""
-        for term in reversed(self.terms):
-            elements.sort(key=term.key, reverse=term.downwards)
+        for key, downwards in reversed(self.sorts):
+            elements.sort(key=key, reverse=downwards)
+
+
+#: Leaves elements in contract order.
+UNORDERED = Ordering(())
 
 
 def compile_ordering(element: Descriptor, order_by: Iterable[str]) -> Ordering:
@@ -47,7 +52,8 @@ def compile_ordering(element: Descriptor, order_by: Iterable[str]) -> Ordering:
     terms = [_term(element, text) for text in order_by]
     if len(terms) > TERMS_MAX:
         raise ValueError(f"a sort order has at most {TERMS_MAX} terms")
-    return Ordering(tuple(terms))
+    runs = groupby(terms, key=attrgetter("downwards"))
+    return Ordering(tuple((_key(list(run), downwards), downwards) for downwards, run in runs))
 
 
 def _term(element: Descriptor, text: str) -> Term:
@@ -55,20 +61,34 @@ def _term(element: Descriptor, text: str) -> Term:
     path = resolve(element, text.removesuffix(DOWNWARDS))
     if path.leaf.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE and not is_instant(path.leaf):
         raise ValueError("elements cannot be sorted by a message other than a time")
-    return Term(_key(path, downwards), downwards)
+    return Term(path, downwards)
 
 
-def _key(path: FieldPath, downwards: bool) -> Callable[[Any], Any]:
+def _key(terms: list[Term], downwards: bool) -> Callable[[Any], Any]:
+    """Give one key for neighbouring terms of the same direction."""
+    if all(_is_always_set(term.path) for term in terms):
+        return attrgetter(*(term.path.dotted for term in terms))
+    keys = [_value_key(term.path, downwards) for term in terms]
+    if len(keys) == 1:
+        return keys[0]
+    return lambda element: tuple(key(element) for key in keys)
+
+
+def _is_always_set(path: FieldPath) -> bool:
+    return not path.may_be_unset and path.leaf.cpp_type not in FLOATS
+
+
+def _value_key(path: FieldPath, downwards: bool) -> Callable[[Any], Any]:
     read = reader(path)
-    is_float = path.leaf.cpp_type in FLOATS
-    if not path.may_be_unset and not is_float:
+    if _is_always_set(path):
         return read
+    is_float = path.leaf.cpp_type in FLOATS
     unset = (0,) if downwards else (2,)
 
     def key(element: Any) -> Any:
         value = read(element)
         # NaN compares with nothing, so that a sort by it would depend on the order it came in.
-        if value is None or (is_float and value != value):  # noqa: PLR0124  # the test for NaN
+        if value is None or (is_float and math.isnan(value)):
             return unset
         return (1, value)
 

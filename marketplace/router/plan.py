@@ -5,14 +5,14 @@ Use case 1241: a contract in force is the only route.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import ProviderChoices
 from gem.options.v1.options_pb2 import Route
-
-from foundation.errors import MarketError
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.snapshot import RoutingSnapshot
 from marketplace.router.target import Target
@@ -48,7 +48,7 @@ class Plan:
     mode: Mode
 
 
-_MODES = {Route.ROUTE_ALL: Mode.ALL, Route.ROUTE_FIRST: Mode.FIRST}
+_MODES: Mapping[int, Mode] = {Route.ROUTE_ALL: Mode.ALL, Route.ROUTE_FIRST: Mode.FIRST}
 
 
 def plan(

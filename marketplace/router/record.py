@@ -1,6 +1,7 @@
 """What the router asks of the transaction log, and the pure making of its entries.
 
-Use case 1491: one Service Transaction entry for each provider asked, durable before the answer leaves.
+Use case 1491: one Service Transaction entry for each provider asked, durable before the answer
+leaves.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import Protocol
 from uuid import UUID
 
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
-
 from interceptors.call import Call
 from marketplace.router.target import Answer, TransactionEntry
 
@@ -22,8 +22,8 @@ class TransactionLog(Protocol):
     """Keeps entries durably. An intent and its final entry share `transaction_id` and `started_ns`.
 
     Both methods take over what they are given before they first suspend: cancelling the task that
-    awaits them withdraws nothing, and the caller neither changes nor reuses the sequence afterwards.
-    An entry given to `record` resolves the intent of the same key, if there is one.
+    awaits them withdraws nothing, and the caller neither changes nor reuses the sequence
+    afterwards. An entry given to `record` resolves the intent of the same key, if there is one.
     """
 
     async def intend(self, entries: Sequence[TransactionEntry]) -> None:
@@ -44,7 +44,7 @@ class TransactionLog(Protocol):
 
 
 def transaction_id(call_id: UUID, ordinal: int) -> UUID:
-    """Give the key of the `ordinal`-th provider (from 0) asked in a call; the first is the call's."""
+    """Give the key of the `ordinal`-th provider, from 0, asked in a call; the first is its id."""
     return UUID(int=call_id.int ^ ordinal) if ordinal else call_id
 
 

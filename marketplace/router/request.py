@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
-
 from foundation.errors import MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.router.plan import Hints
 

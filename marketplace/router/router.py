@@ -1,7 +1,7 @@
 """The router: one call in, every contracted provider asked, one answer out, durably recorded.
 
-Three moves: plan (pure), ask (each target on its own), merge (pure). Use cases 1241 and 1491. Calls of
-one message are served here, streams in `streams.py`.
+Three moves: plan (pure), ask (each target on its own), merge (pure). Use cases 1241 and 1491. Calls
+of one message are served here, streams in `streams.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.message import Message
 
 from foundation.errors import MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.router.ask import OK, Asker, AskTelemetry, Question, pending
 from marketplace.router.budget import RouterLimits, answer_by_s, call_metadata
@@ -170,7 +170,7 @@ def _result(method: MethodRules, request: Message, mode: Mode, answers: list[Ans
             raise failure_of(answers)
         merged: Message = merge(method, request, answers)
         return merged.SerializeToString()
-    last = answers[-1]
-    if last.status != OK:
+    last: Message | None = answers[-1].message
+    if last is None:
         raise failure_of(answers)
-    return last.message.SerializeToString()  # type: ignore[no-any-return]  # a message of its method
+    return last.SerializeToString()

@@ -49,5 +49,5 @@ class ShardedMap(Mapping[K, V], Generic[K, V]):
             else:
                 shards[index][key] = value
         result: ShardedMap[K, V] = ShardedMap.__new__(ShardedMap)
-        result._shards = tuple(shards)  # noqa: SLF001  # the same class makes its own copy
+        result._shards = tuple(shards)  # the same class makes its own copy
         return result

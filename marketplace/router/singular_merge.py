@@ -11,9 +11,9 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gem.options.v1.options_pb2 import MergeRule
 from google.protobuf.descriptor import FieldDescriptor
 
+from gem.options.v1.options_pb2 import MergeRule
 from marketplace.router.paths import FLOATS, INTEGERS, FieldPath, instant_of, is_instant, reader
 
 #: Writes one field of the merged answer from the messages in contract order.

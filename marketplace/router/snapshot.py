@@ -8,11 +8,11 @@ Use cases 1241 (call through the marketplace) and 1250 (contract).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING
 
-from gem.options.v1.options_pb2 import RouteKey
-
 from foundation.identifiers import ContractId, EvseId, owner_key
+from gem.options.v1.options_pb2 import RouteKey
 from marketplace.router.method_rules import InterfaceRules, MethodRules
 from marketplace.router.sharded_map import ShardedMap
 from marketplace.router.target import Target
@@ -50,19 +50,20 @@ class RoutingSnapshot:
             interfaces: Compiled interfaces.
             routes: Requester id, interface name and target of each contract in force, in contract
                 order.
-            owners: `RouteKey` value, identifier (operator id or provider id, any spelling) and id of
-                the partner that owns it.
+            owners: `RouteKey` value, operator id or provider id in any spelling, and id of the
+                partner that owns it.
             certificates: SHA-256 fingerprint of the certificate in DER, and its record.
         """
         grouped: dict[RouteName, list[Target]] = {}
         for requester_id, interface, target in routes:
             grouped.setdefault((requester_id, interface), []).append(target)
-        self.version = version
-        self._routes = ShardedMap((name, tuple(found)) for name, found in grouped.items())
-        self._interfaces = {rules.name: rules for rules in interfaces}
-        self._methods = _methods_of(self._interfaces)
-        self._owners = ShardedMap(((kind, owner_key(text)), who) for kind, text, who in owners)
-        self._certificates = ShardedMap(certificates)
+        self._take(
+            version,
+            ShardedMap((name, tuple(found)) for name, found in grouped.items()),
+            ShardedMap(((kind, owner_key(text)), who) for kind, text, who in owners),
+            ShardedMap(certificates),
+        )
+        self._take_interfaces(interfaces)
 
     def targets(self, requester_id: str, interface: str) -> tuple[Target, ...]:
         """Give the targets that the requester has a contract in force with; empty for none."""
@@ -118,25 +119,43 @@ class RoutingSnapshot:
         A route's value is the whole list of targets for that requester and interface. The text of
         an owner's name may be in any spelling.
         """
-        result = RoutingSnapshot.__new__(RoutingSnapshot)
-        result.version = version
-        result._routes = self._routes.changed(routes or {})
         keyed = {(kind, owner_key(text)): who for (kind, text), who in (owners or {}).items()}
-        result._owners = self._owners.changed(keyed)
-        result._certificates = self._certificates.changed(certificates or {})
-        result._interfaces, result._methods = self._interfaces, self._methods
+        result = copy(self)
+        result._take(  # noqa: SLF001  # the same class makes its own copy
+            version,
+            self._routes.changed(routes or {}),
+            self._owners.changed(keyed),
+            self._certificates.changed(certificates or {}),
+        )
         if interfaces:
             merged = {**self._interfaces, **interfaces}
-            result._interfaces = {name: rules for name, rules in merged.items() if rules}
-            result._methods = _methods_of(result._interfaces)
+            kept = (rules for rules in merged.values() if rules is not None)
+            result._take_interfaces(kept)  # noqa: SLF001  # as above
         return result
+
+    def _take(
+        self,
+        version: int,
+        routes: ShardedMap[RouteName, tuple[Target, ...]],
+        owners: ShardedMap[OwnerName, str],
+        certificates: ShardedMap[bytes, CertificateRecord],
+    ) -> None:
+        """Set what a new snapshot holds, before anybody else sees it."""
+        self.version = version
+        self._routes = routes
+        self._owners = owners
+        self._certificates = certificates
+
+    def _take_interfaces(self, interfaces: Iterable[InterfaceRules]) -> None:
+        self._interfaces = {rules.name: rules for rules in interfaces}
+        self._methods = {
+            path: method
+            for rules in self._interfaces.values()
+            for path, method in rules.methods.items()
+        }
 
     def with_routes(
         self, version: int, requester_id: str, interface: str, targets: tuple[Target, ...]
     ) -> RoutingSnapshot:
         """Give the snapshot in which this requester reaches exactly these targets."""
         return self.with_changes(version, routes={(requester_id, interface): targets or None})
-
-
-def _methods_of(interfaces: Mapping[str, InterfaceRules]) -> dict[str, MethodRules]:
-    return {path: method for rules in interfaces.values() for path, method in rules.methods.items()}

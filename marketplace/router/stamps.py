@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
-from gem.options.v1.options_pb2 import Stamp
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from gem.options.v1.options_pb2 import Stamp
 from marketplace.router.options import stamp_of
 from marketplace.router.paths import is_map
 
@@ -43,61 +44,64 @@ class _Compiler:
     def stamper(self, message: Descriptor) -> _Stamper:
         name = message.full_name
         if name not in self._made:
-            # Found again while being made: looked up when it runs.
-            self._made[name] = lambda *arguments: self._made[name](*arguments)
+
+            def later(target: Any, provider_id: str, contract_id: str) -> None:
+                self._made[name](target, provider_id, contract_id)
+
+            # Found while it is being made, where a type contains itself: looked up when it runs.
+            self._made[name] = later
             self._made[name] = self._compile(message)
         return self._made[name]
 
     def _compile(self, message: Descriptor) -> _Stamper:
-        providers = _stamped(message, Stamp.STAMP_PROVIDER_ID)
-        contracts = _stamped(message, Stamp.STAMP_CONTRACT_ID)
-        lists: list[tuple[str, _Stamper]] = []
-        singles: list[tuple[str, _Stamper]] = []
-        maps: list[tuple[str, _Stamper]] = []
-        for field in message.fields:
-            inside = _message_inside(field)
-            if inside is not None and has_stamps(inside):
-                chosen = maps if is_map(field) else lists if field.is_repeated else singles
-                chosen.append((field.name, self.stamper(inside)))
+        write = _writer(
+            _stamped(message, Stamp.STAMP_PROVIDER_ID), _stamped(message, Stamp.STAMP_CONTRACT_ID)
+        )
+        below = [
+            (_elements(field), self.stamper(inside))
+            for field in message.fields
+            if (inside := _message_inside(field)) is not None and has_stamps(inside)
+        ]
+        if not below:
+            return write
 
         def stamp(target: Any, provider_id: str, contract_id: str) -> None:
-            for name in providers:
-                setattr(target, name, provider_id)
-            for name in contracts:
-                setattr(target, name, contract_id)
-            for name, below in lists:
-                for element in getattr(target, name):
-                    below(element, provider_id, contract_id)
-            for name, below in singles:
-                if target.HasField(name):
-                    below(getattr(target, name), provider_id, contract_id)
-            for name, below in maps:
-                for value in getattr(target, name).values():
-                    below(value, provider_id, contract_id)
+            write(target, provider_id, contract_id)
+            for elements, stamp_element in below:
+                for element in elements(target):
+                    stamp_element(element, provider_id, contract_id)
 
-        if lists or singles or maps or len(providers) > 1 or len(contracts) > 1:
-            return stamp
-        return _leaf(providers, contracts)
+        return stamp
 
 
-def _leaf(providers: tuple[str, ...], contracts: tuple[str, ...]) -> _Stamper:
-    """The common element, with at most one stamp of each kind: it runs once per result."""
-    if providers and contracts:
-        (first,), (second,) = providers, contracts
+def _writer(providers: tuple[str, ...], contracts: tuple[str, ...]) -> _Stamper:
+    if len(providers) == len(contracts) == 1:
+        # The common element; this runs once for each result.
+        (provider,), (contract,) = providers, contracts
 
-        def stamp_both(target: Any, provider_id: str, contract_id: str) -> None:
-            setattr(target, first, provider_id)
-            setattr(target, second, contract_id)
+        def write_both(target: Any, provider_id: str, contract_id: str) -> None:
+            setattr(target, provider, provider_id)
+            setattr(target, contract, contract_id)
 
-        return stamp_both
+        return write_both
 
-    def stamp_leaf(target: Any, provider_id: str, contract_id: str) -> None:
+    def write(target: Any, provider_id: str, contract_id: str) -> None:
         for name in providers:
             setattr(target, name, provider_id)
         for name in contracts:
             setattr(target, name, contract_id)
 
-    return stamp_leaf
+    return write
+
+
+def _elements(field: FieldDescriptor) -> Callable[[Any], Iterable[Any]]:
+    """Give the function that lists the messages in a field."""
+    name = field.name
+    if is_map(field):
+        return lambda target: getattr(target, name).values()
+    if field.is_repeated:
+        return attrgetter(name)
+    return lambda target: (getattr(target, name),) if target.HasField(name) else ()
 
 
 def _stamped(message: Descriptor, stamp: int) -> tuple[str, ...]:
@@ -105,7 +109,7 @@ def _stamped(message: Descriptor, stamp: int) -> tuple[str, ...]:
 
 
 def _message_inside(field: FieldDescriptor) -> Descriptor | None:
-    if is_map(field):
-        entry: Descriptor = field.message_type
-        return entry.fields_by_name["value"].message_type
-    return field.message_type
+    inside = field.message_type
+    if inside is not None and is_map(field):
+        return inside.fields_by_name["value"].message_type
+    return inside

@@ -9,10 +9,10 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, Protocol
 
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.message import Message
 
 from foundation.errors import Code, MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.router.ask import (
     CANCELLED,

@@ -1,7 +1,8 @@
 """Streaming calls: one provider relayed in both directions, or many server streams as one.
 
 An intent stands in the log before any provider is asked, and the final entry before the call ends.
-Nothing is buffered without a bound: a slow caller slows its providers down, and the other way round.
+Nothing is buffered without a bound: a slow caller slows its providers down, and the other way
+round.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class StreamRouter:
     ) -> None:
         """Relay the first provider that gives a message or ends well; then there is no way back.
 
-        A query leaves each of the targets that remain an equal share of the time for a first message.
+        A query leaves each of the targets that remain an equal share of the time for a first
+        message.
         """
         command = work.method.side_effects
         for ordinal, target in enumerate(targets):

@@ -1,7 +1,7 @@
 """What the router asks of a transport towards providers; a transport is replaced by replacing this.
 
-A transport connects, proves that the endpoint is that partner's, and carries bytes. It knows nothing
-of interfaces, contracts or merging.
+A transport connects, proves that the endpoint is that partner's, and carries bytes. It knows
+nothing of interfaces, contracts or merging.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True)
-class ProviderFailure(Exception):
+class ProviderFailure(Exception):  # noqa: N818 - a failed provider is an answer, see ask.py
     """Asking a provider gave no message. Carries no text of the provider's.
 
-    `status` and `reason` are values of `gem.mesh.v1.AnswerStatus` and `ErrorReason`, `code` the gRPC
-    status code that the provider gave or that describes what happened.
+    `status` and `reason` are values of `gem.mesh.v1.AnswerStatus` and `ErrorReason`, `code` the
+    gRPC status code that the provider gave or that describes what happened.
     """
 
     status: int
@@ -52,7 +52,7 @@ class ProviderStream(Protocol):
 
 
 class ProviderTransport(Protocol):
-    """Carries calls to providers. `timeout_s` is enforced by the transport, drip-fed answers included.
+    """Carries calls to providers. The transport enforces `timeout_s`, also on drip-fed answers.
 
     Cancelling the awaiting task cancels the call to the provider.
     """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from google.protobuf.message import DecodeError
 from protovalidate import CompilationError, EvaluationError
 
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.target import Target
 
@@ -15,7 +15,7 @@ from marketplace.router.target import Target
 ANSWER_BYTES_MAX = 1024 * 1024
 
 
-class InvalidAnswer(Exception):
+class InvalidAnswer(Exception):  # noqa: N818  # an answer is what is wrong, not a program
     """An answer that must not reach the requester; `reason` is a value of `ErrorReason`."""
 
     def __init__(self, reason: int, message: str) -> None:
@@ -41,11 +41,11 @@ def verify(
         message: Any = method.response_class.FromString(raw)
     except DecodeError:
         raise InvalidAnswer(ErrorReason.ERROR_REASON_ANSWER_INVALID, "does not parse") from None
-    if not method.is_plainly_valid(raw, message):
-        _validate_fully(method, message)
     if method.answers_field is not None:
         message.ClearField(method.answers_field)
     method.stamp(message, target.provider_id, target.contract_id)
+    if not method.is_plainly_valid(message.SerializeToString(), message):
+        _validate_fully(method, message)
     return message
 
 

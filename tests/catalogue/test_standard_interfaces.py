@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from marketplace.router.interface import compile_interface
 
 from gem.options.v1 import options_pb2
+from marketplace.router.interface import compile_interface
 from tests.catalogue.descriptors import Catalogue
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -13,14 +13,24 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.rpc import error_details_pb2, status_pb2
+from prometheus_client import CollectorRegistry
 
 from foundation.errors import MarketError, reason_name
+from foundation.validation import violations
 from gem.options.v1 import options_pb2
-from interceptors.call import Call, Caller, Handler
-from interceptors.certificate import CertificateRecord
+from interceptors.access import AccessCheck
+from interceptors.admission import Admission, AdmissionLimits
+from interceptors.call import Call, Caller, FailedCall, Handler, read_single
+from interceptors.certificate import CertificateCheck, CertificateRecord
+from interceptors.chain import ChainParts, build_chain, dispatch
+from interceptors.core_services import CoreServices
 from interceptors.grpc_server import GrpcServer, ServerLimits
 from interceptors.live_calls import LiveCalls
-from tests.identities import Identity
+from interceptors.metrics import Metrics
+from interceptors.status import report_status
+from interceptors.telemetry import Telemetry
+from interceptors.transaction_log import FailedCallRecorder
+from tests.identities import TRUST_DOMAIN, Identity
 
 PARTNER = options_pb2.ACCESS_ROLE_PARTNER
 TECHNICAL = options_pb2.ACCESS_ROLE_TECHNICAL_OPERATOR
@@ -60,7 +70,7 @@ def _probe_service() -> ServiceDescriptor:
         method = service.method.add(name=name, input_type=text, output_type=text)
         method.client_streaming, method.server_streaming = takes_stream, gives_stream
         method.options.Extensions[options_pb2.access].append(role)
-    pool.Add(file)  # type: ignore[no-untyped-call]  # the stub has no types for it
+    pool.Add(file)
     return pool.FindServiceByName("gem.test.v1.ProbeService")
 
 
@@ -180,7 +190,7 @@ def reason_in(error: grpc.aio.AioRpcError) -> str:
             info = error_details_pb2.ErrorInfo()
             status.details[0].Unpack(info)
             assert status.code == error.code().value[0]
-            return info.reason
+            return str(info.reason)
     return ""
 
 
@@ -212,8 +222,8 @@ def server_credentials(identity: Identity) -> grpc.ServerCredentials:
     )
 
 
-def channel(port: int, identity: Identity) -> grpc.aio.Channel:
-    """Open a channel with a connection of its own."""
+def channel(port: int, identity: Identity) -> Any:
+    """Open a `grpc.aio.Channel`, for bytes, with a connection of its own."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     return grpc.aio.secure_channel(f"localhost:{port}", client_credentials(identity), options)
 
@@ -253,3 +263,58 @@ async def eventually(condition: Callable[[], bool], within_s: float = 5.0) -> No
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  # conditions of the code under test have no event
             await asyncio.sleep(0.005)
+
+
+class MemoryLog:
+    """A log of failed calls that the test reads, and can make fail."""
+
+    def __init__(self) -> None:
+        self.failed: list[FailedCall] = []
+        self.trouble: Exception | None = None
+        self.hangs = False
+
+    async def record_failed(self, failed: FailedCall) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        if self.hangs:
+            await asyncio.Event().wait()
+        self.failed.append(failed)
+
+
+class ProbeMarket:
+    """The whole chain around the probe service; routed calls end up in `routed`."""
+
+    def __init__(self, limits: AdmissionLimits | None = None, tracer: Any = None) -> None:
+        self.servicer = ProbeServicer()
+        self.registry = MemoryRegistry()
+        self.log = MemoryLog()
+        self.live = LiveCalls()
+        self.core = CoreServices(violations)
+        self.core.add(PROBE, self.servicer)
+        self.routed_methods = {"/gem.test.v1.Routed/Ask"}
+        self.metrics = CollectorRegistry()
+        self.access = AccessCheck(self.core.access(), self.routed_methods.__contains__)
+        self.admission = Admission(limits or AdmissionLimits())
+        self.certificate = CertificateCheck(self.registry, TRUST_DOMAIN, self.access.is_public)
+        self.recorder = FailedCallRecorder(self.log)
+        self.telemetry = Telemetry(Metrics(self.metrics), self.is_known, tracer)
+        parts = ChainParts(
+            telemetry=self.telemetry,
+            status=report_status,
+            admission=self.admission,
+            certificate=self.certificate,
+            transaction_log=self.recorder,
+            access=self.access,
+        )
+        self.handle = build_chain(parts, dispatch(self.core.methods(), self.route))
+
+    def is_known(self, method: str) -> bool:
+        return method in self.core.methods() or method in self.routed_methods
+
+    async def route(self, call: Call) -> None:
+        await call.wire.write(await read_single(call))
+
+    def listening(
+        self, identity: Identity, limits: ServerLimits | None = None
+    ) -> AbstractAsyncContextManager[Listening]:
+        return listening(self.handle, identity, limits, self.core.answers_one, self.live)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from foundation.certificates import CertificateAuthority, partner_uri
 from foundation.errors import MarketError
 from interceptors.call import Call, Handler, read_single
 from interceptors.grpc_server import ServerLimits
-from tests.identities import Identity, MakeIdentity
+from tests.identities import Identity, MakeIdentity, identity_of
 from tests.interceptors.support import (
+    Listening,
     channel,
     eventually,
     listening,
@@ -46,7 +51,9 @@ def acme(make_identity: MakeIdentity) -> Identity:
     return make_identity("acme")
 
 
-def serving(handle: Handler, identity: Identity, limits: ServerLimits | None = None):
+def serving(
+    handle: Handler, identity: Identity, limits: ServerLimits | None = None
+) -> AbstractAsyncContextManager[Listening]:
     return listening(handle, identity, limits, answers_one)
 
 
@@ -252,11 +259,8 @@ async def test_metadata_that_only_the_marketplace_may_say_is_dropped(
 
 
 async def test_a_caller_without_a_certificate_of_our_authority_does_not_connect(
-    marketplace_identity: Identity, tmp_path
+    marketplace_identity: Identity, tmp_path: Path
 ) -> None:
-    from foundation.certificates import CertificateAuthority, partner_uri
-    from tests.identities import identity_of
-
     other = CertificateAuthority.create(tmp_path / "other", "gem.example")
     stranger = identity_of(other, partner_uri("gem.example", "acme"))
     credentials = [
@@ -270,7 +274,8 @@ async def test_a_caller_without_a_certificate_of_our_authority_does_not_connect(
             options = [("grpc.use_local_subchannel_pool", 1)]
             target = f"localhost:{market.port}"
             async with grpc.aio.secure_channel(target, credential, options) as to:
-                code, _ = await refusal(to.unary_unary(ONE)(b"x", timeout=5))
+                stub: Any = to.unary_unary(ONE)
+                code, _ = await refusal(stub(b"x", timeout=5))
                 assert code is grpc.StatusCode.UNAVAILABLE
 
 

@@ -511,7 +511,7 @@ class Evse(_message.Message):
     MEMBERSHIPS_FIELD_NUMBER: _builtins.int
     ENERGY_MIX_FIELD_NUMBER: _builtins.int
     OPENING_FIELD_NUMBER: _builtins.int
-    CAPACITY_FIELD_NUMBER: _builtins.int
+    VEHICLE_COUNT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     OPERATOR_NAME_FIELD_NUMBER: _builtins.int
@@ -531,7 +531,7 @@ class Evse(_message.Message):
     """Greatest power of a connector in watts. Zero when not known."""
     access: Global___AccessKind.ValueType
     """Who may charge."""
-    capacity: _builtins.int
+    vehicle_count: _builtins.int
     """How many vehicles can charge at once. Zero means one."""
     name: _builtins.str
     """Name of the place, as its operator calls it. Empty when it has none."""
@@ -600,7 +600,7 @@ class Evse(_message.Message):
         memberships: _abc.Iterable[_builtins.str] | None = ...,
         energy_mix: Global___EnergyMix | None = ...,
         opening: Global___Opening | None = ...,
-        capacity: _builtins.int = ...,
+        vehicle_count: _builtins.int = ...,
         name: _builtins.str = ...,
         address: Global___Address | None = ...,
         operator_name: _builtins.str = ...,
@@ -611,7 +611,7 @@ class Evse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "energy_mix", b"energy_mix", "location", b"location", "opening", b"opening", "reference_price", b"reference_price", "status_time", b"status_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "address", b"address", "capacity", b"capacity", "connectors", b"connectors", "contract_id", b"contract_id", "distance_m", b"distance_m", "energy_mix", b"energy_mix", "evse_id", b"evse_id", "floor_level", b"floor_level", "location", b"location", "max_power_w", b"max_power_w", "memberships", b"memberships", "name", b"name", "opening", b"opening", "operator_name", b"operator_name", "provider_id", b"provider_id", "reference_price", b"reference_price", "reservable", b"reservable", "status", b"status", "status_time", b"status_time", "tariffs", b"tariffs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "address", b"address", "connectors", b"connectors", "contract_id", b"contract_id", "distance_m", b"distance_m", "energy_mix", b"energy_mix", "evse_id", b"evse_id", "floor_level", b"floor_level", "location", b"location", "max_power_w", b"max_power_w", "memberships", b"memberships", "name", b"name", "opening", b"opening", "operator_name", b"operator_name", "provider_id", b"provider_id", "reference_price", b"reference_price", "reservable", b"reservable", "status", b"status", "status_time", b"status_time", "tariffs", b"tariffs", "vehicle_count", b"vehicle_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -327,7 +327,7 @@ class Contract(_message.Message):
     """Where it stands."""
     @_builtins.property
     def terms(self) -> Global___ContractTerms:
-        """What was agreed."""
+        """What was agreed. Unset in lists."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -326,7 +326,7 @@ class ListContractsResponse(_message.Message):
     PAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contracts(self) -> _containers.RepeatedCompositeFieldContainer[_contract_pb2.Contract]:
-        """The contracts of the page, without the texts of their sections."""
+        """The contracts of the page, without their terms."""
 
     @_builtins.property
     def page(self) -> _paging_pb2.PageInfo:

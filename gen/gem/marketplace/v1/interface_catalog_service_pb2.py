@@ -28,7 +28,7 @@ from gem.marketplace.v1 import interface_pb2 as gem_dot_marketplace_dot_v1_dot_i
 from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2gem/marketplace/v1/interface_catalog_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a\"gem/marketplace/v1/interface.proto\x1a\x1cgem/options/v1/options.proto\"s\n\x17PublishInterfaceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12$\n\x0e\x64\x65scriptor_set\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01\"W\n\x18PublishInterfaceResponse\x12;\n\ninterfaces\x18\x01 \x03(\x0b\x32\x1d.gem.marketplace.v1.InterfaceB\x08\xbaH\x05\x92\x01\x02\x10\x64\"S\n\x13GetInterfaceRequest\x12\"\n\x0einterface_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"H\n\x14GetInterfaceResponse\x12\x30\n\tinterface\x18\x01 \x01(\x0b\x32\x1d.gem.marketplace.v1.Interface\"\\\n\x15ListInterfacesRequest\x12\x19\n\x08\x63\x61tegory\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"}\n\x16ListInterfacesResponse\x12<\n\ninterfaces\x18\x01 \x03(\x0b\x32\x1d.gem.marketplace.v1.InterfaceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"X\n\x18\x44ownloadInterfaceRequest\x12\"\n\x0einterface_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"C\n\x19\x44ownloadInterfaceResponse\x12&\n\x13\x64\x65scriptor_set_part\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x10\x32\xf6\x03\n\x17InterfaceCatalogService\x12w\n\x10PublishInterface\x12+.gem.marketplace.v1.PublishInterfaceRequest\x1a,.gem.marketplace.v1.PublishInterfaceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12m\n\x0cGetInterface\x12\'.gem.marketplace.v1.GetInterfaceRequest\x1a(.gem.marketplace.v1.GetInterfaceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12s\n\x0eListInterfaces\x12).gem.marketplace.v1.ListInterfacesRequest\x1a*.gem.marketplace.v1.ListInterfacesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12~\n\x11\x44ownloadInterface\x12,.gem.marketplace.v1.DownloadInterfaceRequest\x1a-.gem.marketplace.v1.DownloadInterfaceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2gem/marketplace/v1/interface_catalog_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a\"gem/marketplace/v1/interface.proto\x1a\x1cgem/options/v1/options.proto\"r\n\x17PublishInterfaceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12#\n\x0e\x64\x65scriptor_set\x18\x02 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\xc0\x84=\"W\n\x18PublishInterfaceResponse\x12;\n\ninterfaces\x18\x01 \x03(\x0b\x32\x1d.gem.marketplace.v1.InterfaceB\x08\xbaH\x05\x92\x01\x02\x10\x64\"S\n\x13GetInterfaceRequest\x12\"\n\x0einterface_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"H\n\x14GetInterfaceResponse\x12\x30\n\tinterface\x18\x01 \x01(\x0b\x32\x1d.gem.marketplace.v1.Interface\"\\\n\x15ListInterfacesRequest\x12\x19\n\x08\x63\x61tegory\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"}\n\x16ListInterfacesResponse\x12<\n\ninterfaces\x18\x01 \x03(\x0b\x32\x1d.gem.marketplace.v1.InterfaceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"X\n\x18\x44ownloadInterfaceRequest\x12\"\n\x0einterface_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x18\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"C\n\x19\x44ownloadInterfaceResponse\x12&\n\x13\x64\x65scriptor_set_part\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x10\x32\xf6\x03\n\x17InterfaceCatalogService\x12w\n\x10PublishInterface\x12+.gem.marketplace.v1.PublishInterfaceRequest\x1a,.gem.marketplace.v1.PublishInterfaceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12m\n\x0cGetInterface\x12\'.gem.marketplace.v1.GetInterfaceRequest\x1a(.gem.marketplace.v1.GetInterfaceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12s\n\x0eListInterfaces\x12).gem.marketplace.v1.ListInterfacesRequest\x1a*.gem.marketplace.v1.ListInterfacesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12~\n\x11\x44ownloadInterface\x12,.gem.marketplace.v1.DownloadInterfaceRequest\x1a-.gem.marketplace.v1.DownloadInterfaceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHINTERFACEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_PUBLISHINTERFACEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_PUBLISHINTERFACEREQUEST'].fields_by_name['descriptor_set']._loaded_options = None
-  _globals['_PUBLISHINTERFACEREQUEST'].fields_by_name['descriptor_set']._serialized_options = b'\272H\tz\007\020\001\030\200\200\300\001'
+  _globals['_PUBLISHINTERFACEREQUEST'].fields_by_name['descriptor_set']._serialized_options = b'\272H\010z\006\020\001\030\300\204='
   _globals['_PUBLISHINTERFACERESPONSE'].fields_by_name['interfaces']._loaded_options = None
   _globals['_PUBLISHINTERFACERESPONSE'].fields_by_name['interfaces']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_GETINTERFACEREQUEST'].fields_by_name['interface_name']._loaded_options = None
@@ -64,21 +64,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INTERFACECATALOGSERVICE'].methods_by_name['DownloadInterface']._loaded_options = None
   _globals['_INTERFACECATALOGSERVICE'].methods_by_name['DownloadInterface']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_PUBLISHINTERFACEREQUEST']._serialized_start=197
-  _globals['_PUBLISHINTERFACEREQUEST']._serialized_end=312
-  _globals['_PUBLISHINTERFACERESPONSE']._serialized_start=314
-  _globals['_PUBLISHINTERFACERESPONSE']._serialized_end=401
-  _globals['_GETINTERFACEREQUEST']._serialized_start=403
-  _globals['_GETINTERFACEREQUEST']._serialized_end=486
-  _globals['_GETINTERFACERESPONSE']._serialized_start=488
-  _globals['_GETINTERFACERESPONSE']._serialized_end=560
-  _globals['_LISTINTERFACESREQUEST']._serialized_start=562
-  _globals['_LISTINTERFACESREQUEST']._serialized_end=654
-  _globals['_LISTINTERFACESRESPONSE']._serialized_start=656
-  _globals['_LISTINTERFACESRESPONSE']._serialized_end=781
-  _globals['_DOWNLOADINTERFACEREQUEST']._serialized_start=783
-  _globals['_DOWNLOADINTERFACEREQUEST']._serialized_end=871
-  _globals['_DOWNLOADINTERFACERESPONSE']._serialized_start=873
-  _globals['_DOWNLOADINTERFACERESPONSE']._serialized_end=940
-  _globals['_INTERFACECATALOGSERVICE']._serialized_start=943
-  _globals['_INTERFACECATALOGSERVICE']._serialized_end=1445
+  _globals['_PUBLISHINTERFACEREQUEST']._serialized_end=311
+  _globals['_PUBLISHINTERFACERESPONSE']._serialized_start=313
+  _globals['_PUBLISHINTERFACERESPONSE']._serialized_end=400
+  _globals['_GETINTERFACEREQUEST']._serialized_start=402
+  _globals['_GETINTERFACEREQUEST']._serialized_end=485
+  _globals['_GETINTERFACERESPONSE']._serialized_start=487
+  _globals['_GETINTERFACERESPONSE']._serialized_end=559
+  _globals['_LISTINTERFACESREQUEST']._serialized_start=561
+  _globals['_LISTINTERFACESREQUEST']._serialized_end=653
+  _globals['_LISTINTERFACESRESPONSE']._serialized_start=655
+  _globals['_LISTINTERFACESRESPONSE']._serialized_end=780
+  _globals['_DOWNLOADINTERFACEREQUEST']._serialized_start=782
+  _globals['_DOWNLOADINTERFACEREQUEST']._serialized_end=870
+  _globals['_DOWNLOADINTERFACERESPONSE']._serialized_start=872
+  _globals['_DOWNLOADINTERFACERESPONSE']._serialized_end=939
+  _globals['_INTERFACECATALOGSERVICE']._serialized_start=942
+  _globals['_INTERFACECATALOGSERVICE']._serialized_end=1444
 # @@protoc_insertion_point(module_scope)

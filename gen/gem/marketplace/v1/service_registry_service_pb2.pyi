@@ -399,7 +399,7 @@ class ListServicesResponse(_message.Message):
     PAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def services(self) -> _containers.RepeatedCompositeFieldContainer[_service_pb2.Service]:
-        """The services of the page, without offerings."""
+        """The services of the page, without offerings; at most 200 whatever the page size."""
 
     @_builtins.property
     def page(self) -> _paging_pb2.PageInfo:

@@ -1,0 +1,43 @@
+"""The command line, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from gemarket.commands import authority, call, demo, doctor, imports, up
+from gemarket.console import output
+
+application = typer.Typer(
+    help="The marketplace for electric mobility services.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        output.print(version("gemarket"), highlight=False)
+        raise typer.Exit
+
+
+@application.callback()
+def _root(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+application.command("up")(up.up)
+application.command("demo")(demo.demo)
+application.command("call")(call.call)
+application.command("doctor")(doctor.doctor)
+application.add_typer(authority.application, name="ca")
+application.add_typer(imports.application, name="import")

@@ -1,0 +1,90 @@
+"""Certificates in use follow their files: renewal needs no restart and breaks no connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import cast
+
+import grpc
+import structlog
+
+from foundation.certificates import utc_now
+from foundation.errors import SettingsError
+from foundation.server_certificate import check_server_certificate
+from gemarket.identity import Identity
+from marketplace.provider_channels import MarketplaceCertificate
+
+_POLL_S = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+class WatchedIdentity:
+    """An identity folder whose files may be replaced at any time."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self._seen = self._stamp()
+
+    def changed(self) -> bool:
+        """Say, once for each change, whether the certificate is another than before."""
+        stamp = self._stamp()
+        changed = stamp is not None and stamp != self._seen
+        if changed:
+            self._seen = stamp
+        return changed
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            status = self.identity.certificate_file.stat()
+        except OSError:
+            return None
+        return (status.st_mtime_ns, status.st_ino)
+
+
+def listener_credentials(identity: Identity, roots: Path) -> grpc.ServerCredentials:
+    """Make server credentials that take a renewed certificate for new connections.
+
+    A bad pair of files keeps the old pair, and is logged as an error: grpc itself would be silent.
+    """
+    watched = WatchedIdentity(identity)
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        key, chain, _ = identity.read()
+        return grpc.ssl_server_certificate_configuration([(key, chain)], roots.read_bytes())
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        if not watched.changed():
+            return None
+        try:
+            check_server_certificate(identity.certificate_file, identity.key_file, (), utc_now())
+            return read()
+        except (OSError, SettingsError) as error:
+            _log.error("listener_certificate_not_renewed", reason=type(error).__name__)
+            return None
+
+    # None means that nothing changed, which the stubs do not know.
+    fetcher = cast("Callable[[], grpc.ServerCertificateConfiguration]", fetch)
+    return grpc.dynamic_ssl_server_credentials(read(), fetcher, require_client_authentication=True)
+
+
+def marketplace_certificate(identity: Identity) -> MarketplaceCertificate:
+    """Read the certificate with which the router calls providers."""
+    key, chain, roots = identity.read()
+    return MarketplaceCertificate(root_pem=roots, key_pem=key, chain_pem=chain)
+
+
+async def keep_rotating(
+    identity: Identity, rotate: Callable[[MarketplaceCertificate], Awaitable[None]]
+) -> None:
+    """Give the router's channels each renewed certificate; runs until it is cancelled."""
+    watched = WatchedIdentity(identity)
+    while True:
+        await asyncio.sleep(_POLL_S)
+        if watched.changed():
+            try:
+                await rotate(marketplace_certificate(identity))
+            except (OSError, ValueError) as error:
+                _log.error("router_certificate_not_renewed", reason=type(error).__name__)

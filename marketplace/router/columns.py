@@ -1,0 +1,137 @@
+"""A second schema for a response, in which one list of values stands for a field of all elements.
+
+Protobuf merges a singular message that comes more than once, and appends to a repeated field. So a
+response that is parsed with every message field singular and every other field repeated comes out
+as columns: `evses.distance_m` holds the distances of all elements, and what no element sets costs
+nothing. Rules of single values then hold for the elements when they hold for the columns, and
+unknown fields of any element show in one place. `plain_check` does that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from buf.validate import validate_pb2
+from marketplace.router.options import field_rules, message_rules
+from marketplace.router.paths import is_map
+
+#: Package of the second schemas; reserved, so that no published file can be in it.
+PACKAGE = "gem.router.columns"
+#: Places in a response, beyond which the second schema is not worth it.
+PLACES_MAX = 200
+
+
+@dataclass(slots=True)
+class Place:
+    """One message type at one place of the response."""
+
+    message: Descriptor
+    #: Message fields whose own fields have columns, by name.
+    columns: dict[str, Place] = field(default_factory=dict)
+    #: Message fields that only the full validation can judge; their column shows their presence.
+    opaque: list[str] = field(default_factory=list)
+
+
+def place_of(response: Descriptor) -> Place | None:
+    """Give the places of a response; None where columns would not help."""
+    if _is_opaque(response) or not any(each.is_repeated for each in response.fields):
+        return None
+    budget = [PLACES_MAX]
+    place = _place(response, frozenset(), budget)
+    return place if budget[0] >= 0 else None
+
+
+def column_class(place: Place) -> type[Message]:
+    """Add the second schema of a response to its pool, and give the class that parses with it."""
+    file = new_file(place.message.full_name)
+    _add_message(file, place)
+    file.dependency.extend(sorted(_enum_files(place)))
+    return compile_file(place.message.file.pool, file)
+
+
+def new_file(name: str) -> descriptor_pb2.FileDescriptorProto:
+    """Start a file of our own for a publisher's pool; `name` tells it from others there."""
+    package = f"{PACKAGE}.{name}"
+    return descriptor_pb2.FileDescriptorProto(
+        name=f"{package}.proto", package=package, syntax="proto3"
+    )
+
+
+def compile_file(pool: DescriptorPool, file: descriptor_pb2.FileDescriptorProto) -> type[Message]:
+    """Add a file of our own to a pool, and give the class of its first message."""
+    pool.Add(file)
+    name = f"{file.package}.{file.message_type[0].name}"
+    return GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+def copy_type(column: descriptor_pb2.FieldDescriptorProto, original: FieldDescriptor) -> None:
+    """Make a field a repeated one of the same scalar or enum type as another."""
+    column.label = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
+    column.type = descriptor_pb2.FieldDescriptorProto.Type.ValueType(original.type)
+    if original.enum_type is not None:
+        column.type_name = f".{original.enum_type.full_name}"
+
+
+def _place(message: Descriptor, above: frozenset[str], budget: list[int]) -> Place:
+    place = Place(message)
+    budget[0] -= 1
+    inside = above | {message.full_name}
+    for each in message.fields:
+        below = each.message_type
+        if below is None:
+            continue
+        if budget[0] < 0 or below.full_name in inside or _is_opaque(below):
+            place.opaque.append(each.name)
+        else:
+            place.columns[each.name] = _place(below, inside, budget)
+    return place
+
+
+def _is_opaque(message: Descriptor) -> bool:
+    """Whether a type has rules, or a shape, that columns cannot express."""
+    if message_rules(message).ListFields():
+        return True
+    return any(is_map(each) or not _has_column(each) for each in message.fields)
+
+
+def _has_column(each: FieldDescriptor) -> bool:
+    said = field_rules(each)
+    if said.ignore == validate_pb2.IGNORE_ALWAYS:
+        return True
+    names = {rule.name for rule, _ in said.ListFields()}
+    if not each.is_repeated:
+        return each.message_type is None or names <= {"required"}
+    bounds = {"min_items", "max_items"} | ({"items"} if each.message_type is None else set())
+    return names <= {"repeated"} and {rule.name for rule, _ in said.repeated.ListFields()} <= bounds
+
+
+def _add_message(file: descriptor_pb2.FileDescriptorProto, place: Place) -> str:
+    message = file.message_type.add(name=f"M{len(file.message_type)}")
+    name = f".{file.package}.{message.name}"
+    for each in place.message.fields:
+        column = message.field.add(name=each.name, number=each.number)
+        if each.message_type is None:
+            copy_type(column, each)
+            continue
+        column.label = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
+        column.type = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
+        below = place.columns.get(each.name)
+        column.type_name = _add_message(file, below) if below is not None else _add_nothing(file)
+    return name
+
+
+def _add_nothing(file: descriptor_pb2.FileDescriptorProto) -> str:
+    """Add a message without fields: it shows that something is there, and parses fast."""
+    message = file.message_type.add(name=f"M{len(file.message_type)}")
+    return f".{file.package}.{message.name}"
+
+
+def _enum_files(place: Place) -> set[str]:
+    found = {each.enum_type.file.name for each in place.message.fields if each.enum_type}
+    return found.union(*map(_enum_files, place.columns.values()))

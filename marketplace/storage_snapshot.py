@@ -1,0 +1,224 @@
+"""Reads what the routing snapshot is made of, over one raw connection (asyncpg, streaming).
+
+A target is in the snapshot while its contract is active, its service published and started, and its
+provider active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from gem.common.v1.identifier_pb2 import IdentifierKind
+from gem.options.v1.options_pb2 import AccessRole, RouteKey
+from interceptors.certificate import CertificateRecord
+from marketplace.router.target import Price, Target
+
+#: Rows that are fetched at a time: between two fetches other tasks of the loop run.
+CHUNK_ROWS = 2000
+_PARTNER_ROLES = frozenset({int(AccessRole.ACCESS_ROLE_PARTNER)})
+
+#: Which routing key an identifier of a partner serves.
+ROUTE_KEY_OF = {
+    int(IdentifierKind.IDENTIFIER_KIND_OPERATOR_ID): int(RouteKey.ROUTE_KEY_EVSE_ID),
+    int(IdentifierKind.IDENTIFIER_KIND_PROVIDER_ID): int(RouteKey.ROUTE_KEY_CONTRACT_ID),
+}
+
+VERSION = "SELECT version FROM marketplace.routing_version"
+
+_SERVICES = """
+    SELECT s.service_id, s.provider_id, s.interface_name, s.service_version, s.endpoint
+    FROM marketplace.service s JOIN marketplace.partner p ON p.partner_id = s.provider_id
+    WHERE s.state = 'PUBLISHED' AND p.state = 'ACTIVE'
+"""
+_CONTRACTS = """
+    SELECT contract_id, requester_id, service_id, price_per_call_micros, currency_code
+    FROM marketplace.contract WHERE state = 'ACTIVE' ORDER BY position
+"""
+_ROUTES = """
+    SELECT c.contract_id, c.requester_id, c.service_id, c.price_per_call_micros, c.currency_code,
+           s.provider_id, s.interface_name, s.service_version, s.endpoint
+    FROM unnest($1::text[], $2::text[]) AS wanted(requester_id, interface_name)
+    JOIN marketplace.contract c ON c.requester_id = wanted.requester_id AND c.state = 'ACTIVE'
+    JOIN marketplace.service s ON s.service_id = c.service_id AND s.state = 'PUBLISHED'
+         AND s.interface_name = wanted.interface_name
+    JOIN marketplace.partner p ON p.partner_id = s.provider_id AND p.state = 'ACTIVE'
+    ORDER BY c.position
+"""
+_ROUTES_OF_SERVICES = """
+    SELECT DISTINCT c.requester_id, s.interface_name
+    FROM marketplace.service s JOIN marketplace.contract c ON c.service_id = s.service_id
+    WHERE s.service_id = ANY($1::text[]) AND c.state = 'ACTIVE'
+"""
+_OWNERS = "SELECT kind, value, partner_id FROM marketplace.owned_identifier"
+_SOME_OWNERS = f"""
+    {_OWNERS} JOIN unnest($1::smallint[], $2::text[]) AS wanted(kind, value) USING (kind, value)
+"""
+# A connection may outlive its certificate for a while and is told so; after a day it is forgotten.
+_CERTIFICATES = """
+    SELECT c.fingerprint, c.partner_id, c.operator_name, c.operator_role, c.not_after_at,
+           c.revoked_at IS NOT NULL AS revoked, p.state = 'ACTIVE' AS partner_active
+    FROM marketplace.certificate c LEFT JOIN marketplace.partner p USING (partner_id)
+    WHERE c.not_after_at > now() - interval '1 day'
+"""
+_SOME_CERTIFICATES = (
+    f"{_CERTIFICATES} AND (c.fingerprint = ANY($1::bytea[]) OR c.partner_id = ANY($2::text[]))"
+)
+_INTERFACES = """
+    SELECT DISTINCT ON (interface_name) interface_name, publication_id
+    FROM marketplace.interface_version
+    WHERE $1::text[] IS NULL OR interface_name = ANY($1::text[])
+    ORDER BY interface_name, version DESC
+"""
+_DESCRIPTOR_SET = """
+    SELECT descriptor_set FROM marketplace.interface_publication WHERE publication_id = $1
+"""
+
+
+@dataclass(slots=True)
+class RoutingRows:
+    """Everything that a snapshot holds besides the compiled interfaces, at one version."""
+
+    version: int
+    #: Requester id, interface name, target; in contract order.
+    routes: list[tuple[str, str, Target]] = field(default_factory=list)
+    #: Value of `RouteKey`, identifier, partner id.
+    owners: list[tuple[int, str, str]] = field(default_factory=list)
+    certificates: list[tuple[bytes, CertificateRecord]] = field(default_factory=list)
+    #: Interface name and the publication of its newest version.
+    interfaces: dict[str, int] = field(default_factory=dict)
+
+
+class _Interned:
+    """Lets equal strings and prices of many rows be one object."""
+
+    def __init__(self) -> None:
+        self._strings: dict[str, str] = {}
+        self._prices: dict[tuple[int, str], Price] = {}
+
+    def string(self, text: str) -> str:
+        return self._strings.setdefault(text, text)
+
+    def price(self, micros: int, currency_code: str) -> Price:
+        price = self._prices.get((micros, currency_code))
+        if price is None:
+            price = self._prices[micros, currency_code] = Price(micros, currency_code)
+        return price
+
+
+class SnapshotStorage:
+    """Reads rows for the snapshot; the caller owns the connection and its transactions."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def version(self, timeout_s: float) -> int:
+        """Give the version that is committed now."""
+        return int(await self._connection.fetchval(VERSION, timeout=timeout_s))
+
+    async def everything(self) -> RoutingRows:
+        """Read all rows as they were at one instant."""
+        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+            rows = RoutingRows(int(await self._connection.fetchval(VERSION)))
+            await self._read_routes(rows)
+            for row in await self._connection.fetch(_OWNERS):
+                rows.owners.append((ROUTE_KEY_OF[row["kind"]], row["value"], row["partner_id"]))
+            async for row in self._connection.cursor(_CERTIFICATES, prefetch=CHUNK_ROWS):
+                rows.certificates.append((row["fingerprint"], _record(row)))
+            rows.interfaces = await self.interfaces(None)
+        return rows
+
+    async def routes(
+        self, names: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[Target, ...] | None]:
+        """Give the targets of each requester and interface; None where there are none."""
+        requesters, interfaces = [name[0] for name in names], [name[1] for name in names]
+        found: dict[tuple[str, str], list[Target]] = {name: [] for name in names}
+        interned = _Interned()
+        for row in await self._connection.fetch(_ROUTES, requesters, interfaces):
+            name = (row["requester_id"], row["interface_name"])
+            found[name].append(_target(row, row, interned))
+        return {name: tuple(targets) or None for name, targets in found.items()}
+
+    async def routes_of_services(self, service_ids: Iterable[str]) -> set[tuple[str, str]]:
+        """Give the requesters and interfaces whose targets these services are."""
+        rows = await self._connection.fetch(_ROUTES_OF_SERVICES, list(service_ids))
+        return {(row["requester_id"], row["interface_name"]) for row in rows}
+
+    async def owners(self, names: Collection[tuple[int, str]]) -> dict[tuple[int, str], str | None]:
+        """Give who owns each identifier, by `RouteKey` value and identifier; None for nobody."""
+        found: dict[tuple[int, str], str | None] = {
+            (ROUTE_KEY_OF[kind], value): None for kind, value in names
+        }
+        kinds, values = [name[0] for name in names], [name[1] for name in names]
+        for row in await self._connection.fetch(_SOME_OWNERS, kinds, values):
+            found[ROUTE_KEY_OF[row["kind"]], row["value"]] = row["partner_id"]
+        return found
+
+    async def certificates(
+        self, fingerprints: Collection[bytes], partner_ids: Collection[str]
+    ) -> dict[bytes, CertificateRecord | None]:
+        """Give the records of these certificates and of all of these partners."""
+        found: dict[bytes, CertificateRecord | None] = dict.fromkeys(fingerprints)
+        arguments = (list(fingerprints), list(partner_ids))
+        for row in await self._connection.fetch(_SOME_CERTIFICATES, *arguments):
+            found[row["fingerprint"]] = _record(row)
+        return found
+
+    async def interfaces(self, names: Collection[str] | None) -> dict[str, int]:
+        """Give the newest publication of these interfaces, or of all."""
+        wanted = None if names is None else list(names)
+        rows = await self._connection.fetch(_INTERFACES, wanted)
+        return {row["interface_name"]: row["publication_id"] for row in rows}
+
+    async def descriptor_set(self, publication_id: int) -> bytes:
+        """Give the descriptor set of a publication, which never changes."""
+        return bytes(await self._connection.fetchval(_DESCRIPTOR_SET, publication_id))
+
+    async def _read_routes(self, rows: RoutingRows) -> None:
+        services = {row["service_id"]: row for row in await self._connection.fetch(_SERVICES)}
+        interned = _Interned()
+        contracts = await self._connection.cursor(_CONTRACTS)
+        while chunk := await contracts.fetch(CHUNK_ROWS):
+            for row in chunk:
+                service = services.get(row["service_id"])
+                if service is not None:
+                    requester_id = interned.string(row["requester_id"])
+                    interface_name = interned.string(service["interface_name"])
+                    target = _target(row, service, interned)
+                    rows.routes.append((requester_id, interface_name, target))
+
+
+def _target(contract: Any, service: Any, interned: _Interned) -> Target:
+    return Target(
+        contract_id=contract["contract_id"],
+        provider_id=interned.string(service["provider_id"]),
+        service_id=interned.string(contract["service_id"]),
+        service_version=interned.string(service["service_version"]),
+        endpoint=interned.string(service["endpoint"]),
+        price=interned.price(contract["price_per_call_micros"], contract["currency_code"]),
+    )
+
+
+def _record(row: Any) -> CertificateRecord:
+    not_after_s = row["not_after_at"].timestamp()
+    if row["partner_id"] is not None:
+        return CertificateRecord(
+            subject_id=row["partner_id"],
+            kind="partner",
+            roles=_PARTNER_ROLES,
+            active=row["partner_active"],
+            revoked=row["revoked"],
+            not_after_s=not_after_s,
+        )
+    return CertificateRecord(
+        subject_id=row["operator_name"],
+        kind="operator",
+        roles=frozenset({row["operator_role"]}),
+        active=True,
+        revoked=row["revoked"],
+        not_after_s=not_after_s,
+    )
