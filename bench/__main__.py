@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import uvloop
 
 from bench import router
+from bench.evse_search import evse_search
+from bench.routing_scale import routing_scale
 
 Benchmark = Callable[[], Awaitable[Mapping[str, object]]]
 
@@ -17,6 +19,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "router-one": router.router_one,
     "router-all-3": router.router_all_3,
     "router-all-3-large": router.router_all_3_large,
+    "router-hung": router.router_hung,
+    "routing-scale": routing_scale,
+    "evse-search": evse_search,
+    "workers": router.workers,
 }
 
 

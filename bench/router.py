@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+from collections.abc import Awaitable, Iterator
+from contextlib import AsyncExitStack
+
+from grpc import aio
+
 from bench.answers import METHOD, search_request
-from bench.load import compare
+from bench.load import Ask, compare, measure
 from bench.stage import asking, bare_proxy, operators, stage
 from gem.charging.v1 import evse_search_service_pb2
+from gem.mesh.v1 import provider_answer_pb2 as mesh
 
 
 async def against_bare(providers: int, evses: int, calls: int, rounds: int = 7) -> dict[str, float]:
@@ -13,7 +21,8 @@ async def against_bare(providers: int, evses: int, calls: int, rounds: int = 7) 
     async with stage(operators(providers, evses)) as on, bare_proxy(on) as (address, process):
         request = search_request().SerializeToString()
         async with on.channel(on.market.address) as ours, on.channel(address) as theirs:
-            answer = await ours.unary_unary(METHOD)(request, timeout=10)
+            answer = await asking(ours, request)()
+            assert isinstance(answer, bytes)
             merged = evse_search_service_pb2.SearchEvsesResponse.FromString(answer)
             assert len(merged.evses) == providers * evses, "the router must give every result"
             comparison = await compare(
@@ -38,3 +47,60 @@ async def router_all_3() -> dict[str, float]:
 async def router_all_3_large() -> dict[str, float]:
     """Three providers with 100 EVSEs each, ordered by distance. Reach: ratio ≤ 2.0."""
     return await against_bare(3, 100, 960)
+
+
+#: Calls in flight here: 50 providers are asked in each, all on this one machine.
+_HUNG_IN_FLIGHT = 2
+_HUNG_BUDGET_MS = 800
+
+
+async def router_hung() -> dict[str, float]:
+    """50 providers, 5 of them hanging. Reach: p99 ≤ 850 ms, 45 answers + 5 entries, every time."""
+    answers = operators(50, 5)
+    hanging = [name for index, name in enumerate(answers) if index % 10 == 0]
+    answers.update(dict.fromkeys(hanging))
+    counts: Counter[tuple[int, int]] = Counter()
+    async with stage(answers) as on, on.channel(on.market.address) as channel:
+        request = search_request().SerializeToString()
+        call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+
+        async def ask() -> object:
+            budget = (("gem-budget-ms", str(_HUNG_BUDGET_MS)),)
+            raw = await call(request, timeout=10, metadata=budget)
+            entries = evse_search_service_pb2.SearchEvsesResponse.FromString(raw).provider_answers
+            well = sum(entry.status == mesh.ANSWER_STATUS_OK for entry in entries)
+            counts[(well, len(entries) - well)] += 1
+            return raw
+
+        measured = await measure(ask, 100, on.worker_processes(), _HUNG_IN_FLIGHT)
+    return {
+        "p50_ms": round(measured.percentile_ms(50), 1),
+        "p99_ms": round(measured.percentile_ms(99), 1),
+        "calls": sum(counts.values()),
+        "calls_with_45_answers_and_5_entries": counts[(45, 5)],
+    }
+
+
+async def workers() -> dict[str, float]:
+    """Calls a second of two workers ÷ one. Reported, without a bound: two cores run everything."""
+    per_s = {}
+    for count in (1, 2):
+        async with stage(operators(1, 5), workers=count) as on, AsyncExitStack() as stack:
+            request = search_request().SerializeToString()
+            # The kernel spreads connections over the workers: one channel would reach only one.
+            channels = [
+                await stack.enter_async_context(on.channel(on.market.address)) for _ in range(16)
+            ]
+            asks = itertools.cycle([asking(channel, request) for channel in channels])
+
+            def ask(turn: Iterator[Ask] = asks) -> Awaitable[object]:
+                return next(turn)()
+
+            await measure(ask, 640, on.worker_processes())
+            measured = await measure(ask, 3200, on.worker_processes())
+            per_s[count] = measured.per_s
+    return {
+        "ratio": round(per_s[2] / per_s[1], 3),
+        "per_s": round(per_s[2], 1),
+        "per_s_one": round(per_s[1], 1),
+    }

@@ -23,6 +23,7 @@ from gemarket.administration import Connection, PartnerPlan, ServicePlan, descri
 from gemarket.identity import Identity, channel_credentials
 from gemarket.market import Market
 from gemarket.ports import free_port
+from gemarket.supervisor import READY
 
 REQUESTER = "bench-evsp"
 PRICE_MICROS = 10_000
@@ -63,7 +64,7 @@ async def start_python(module: str, *arguments: str) -> asyncio.subprocess.Proce
     )
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 60)
-    if line.strip() != b"ready":
+    if not line.startswith(READY):
         message = f"{module} did not start"
         raise RuntimeError(message)
     return process
@@ -195,7 +196,7 @@ def _proxy_identity(on: Stage) -> Identity:
 
 def asking(channel: aio.Channel, request: bytes, timeout_s: float = 10.0) -> Ask:
     """Make the call that the load generator repeats, on bytes: its own cost is not measured."""
-    ask = channel.unary_unary(METHOD)
+    ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
 
     async def once() -> object:
         return await ask(request, timeout=timeout_s)

@@ -21,15 +21,15 @@ _POLL_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
-class WatchedIdentity:
-    """An identity folder whose files may be replaced at any time."""
+class WatchedFile:
+    """A certificate file that may be replaced at any time."""
 
-    def __init__(self, identity: Identity) -> None:
-        self.identity = identity
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._seen = self._stamp()
 
     def changed(self) -> bool:
-        """Say, once for each change, whether the certificate is another than before."""
+        """Say, once for each change, whether the file is another than before."""
         stamp = self._stamp()
         changed = stamp is not None and stamp != self._seen
         if changed:
@@ -38,28 +38,30 @@ class WatchedIdentity:
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
-            status = self.identity.certificate_file.stat()
+            status = self._path.stat()
         except OSError:
             return None
         return (status.st_mtime_ns, status.st_ino)
 
 
-def listener_credentials(identity: Identity, roots: Path) -> grpc.ServerCredentials:
+def listener_credentials(
+    certificate_file: Path, key_file: Path, roots: Path
+) -> grpc.ServerCredentials:
     """Make server credentials that take a renewed certificate for new connections.
 
     A bad pair of files keeps the old pair, and is logged as an error: grpc itself would be silent.
     """
-    watched = WatchedIdentity(identity)
+    watched = WatchedFile(certificate_file)
 
     def read() -> grpc.ServerCertificateConfiguration:
-        key, chain, _ = identity.read()
-        return grpc.ssl_server_certificate_configuration([(key, chain)], roots.read_bytes())
+        pair = (key_file.read_bytes(), certificate_file.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], roots.read_bytes())
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         if not watched.changed():
             return None
         try:
-            check_server_certificate(identity.certificate_file, identity.key_file, (), utc_now())
+            check_server_certificate(certificate_file, key_file, (), utc_now())
             return read()
         except (OSError, SettingsError) as error:
             _log.error("listener_certificate_not_renewed", reason=type(error).__name__)
@@ -80,7 +82,7 @@ async def keep_rotating(
     identity: Identity, rotate: Callable[[MarketplaceCertificate], Awaitable[None]]
 ) -> None:
     """Give the router's channels each renewed certificate; runs until it is cancelled."""
-    watched = WatchedIdentity(identity)
+    watched = WatchedFile(identity.certificate_file)
     while True:
         await asyncio.sleep(_POLL_S)
         if watched.changed():

@@ -1,7 +1,7 @@
 """Child processes: started, watched, started again when they die, drained at the end.
 
-Workers are spawned, never forked: grpc does not survive a fork. A child prints one line `ready`
-when it serves; what else it prints goes to its log file.
+Workers are spawned, never forked: grpc does not survive a fork. A child prints one line, `ready` or
+an object with its port, when it serves; what else it prints goes to its log file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-READY = b"ready"
+READY = (b"ready", b'{"port"')
 
 _log = structlog.get_logger(__name__)
 
@@ -105,7 +105,7 @@ class Child:
         assert self._process.stdout is not None
         with self._log_file.open("ab", buffering=0) as log:
             while chunk := await self._process.stdout.read(65536):
-                if not ready.is_set() and READY in chunk.splitlines():
+                if any(line.startswith(READY) for line in chunk.splitlines()):
                     ready.set()
                 log.write(chunk)
 

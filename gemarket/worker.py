@@ -109,7 +109,9 @@ async def serve(config: WorkerConfig) -> None:
         chain = build_chain(parts, dispatch(core.methods(), router.serve))
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
         server.before_drain(admission.close)
-        credentials = listener_credentials(layout.listener, layout.authority / "ca.pem")
+        certificate_file = settings.tls.certificate_file or layout.listener.certificate_file
+        key_file = settings.tls.key_file or layout.listener.key_file
+        credentials = listener_credentials(certificate_file, key_file, layout.authority / "ca.pem")
         server.listen(config.address, credentials)
         await server.start()
         rotating = asyncio.create_task(keep_rotating(layout.router, channels.rotate))

@@ -17,6 +17,8 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call, Handler
 
 _RETRY_S = 0.1
+#: Added to a delay, so that who waits just that long is not refused by a rounding error.
+_ROUNDING_S = 0.001
 #: Parties whose use is remembered; more than that and those that use nothing are forgotten.
 _MAX_PARTIES = 10_000
 #: The party of a connection without a certificate that names anybody: one for all of them.
@@ -99,7 +101,7 @@ class Admission:
             raise MarketError(
                 ErrorReason.ERROR_REASON_RATE_EXCEEDED,
                 "The partner calls more often than it may.",
-                retry_after_s=(1.0 - use.tokens) / rate,
+                retry_after_s=(1.0 - use.tokens) / rate + _ROUNDING_S,
             )
         use.tokens -= 1.0
 

@@ -49,12 +49,14 @@ async def drain_chunk(spill: Spill, connection: Connection, limit: int, timeout_
     those behind it. Raises what the connection raises; the records then stay in the spill.
     """
     chunk = await spill.first(limit)
-    if chunk is None:
+    if chunk is None or not len(chunk.batch):
         return 0
     work = write_again(connection, spill.worker_id, chunk.batch)
     try:
         await within(connection, timeout_s, work)
     except DEFECTS:
+        if connection.is_closed():  # then it says nothing about the record
+            raise
         if len(chunk.batch) > 1:
             return await _drain_singly(spill, connection, len(chunk.batch), timeout_s)
         _log.critical("PostgreSQL refuses a record of the transaction log; it stays in the spill")

@@ -27,8 +27,10 @@ class WriterLimits:
     #: interceptors wait for the record of a failed call.
     write_timeout_s: float = 1.5
     connect_timeout_s: float = 2.0
-    #: Records drained from the spill in one transaction.
+    #: Records drained from the spill in one transaction, and how long that may take while callers
+    #: do not wait for it.
     drain_records: int = 500
+    drain_timeout_s: float = 10.0
     #: Time until the next attempt to find the database back; doubles from the first to the longest.
     first_pause_s: float = 0.1
     longest_pause_s: float = 1.0
@@ -100,21 +102,19 @@ class DurableWriter:
         connection = await connect_within(self._connect, limits.connect_timeout_s)
         try:
             while self._spill.count > limits.drain_records:
-                await self._drain(connection)
+                await self._drain(connection, limits.drain_timeout_s)
             async with self._turn:  # nothing is added meanwhile, so the rest is small
                 while self._spill.count:
-                    await self._drain(connection)
+                    await self._drain(connection, limits.write_timeout_s)
                 self._connection = connection
                 self._away.clear()
         except BaseException:
             connection.terminate()
             raise
 
-    async def _drain(self, connection: Connection) -> None:
-        limits = self._limits
-        self.drained += await drain_chunk(
-            self._spill, connection, limits.drain_records, limits.write_timeout_s
-        )
+    async def _drain(self, connection: Connection, timeout_s: float) -> None:
+        limit = self._limits.drain_records
+        self.drained += await drain_chunk(self._spill, connection, limit, timeout_s)
 
     async def run(self) -> None:
         """Find the database back whenever it was lost; one task runs this until cancelled."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from marketplace.drain import drain_chunk, within
@@ -33,7 +35,11 @@ class HousekeepingLimits:
     connect_timeout_s: float = 2.0
     #: Longest wait for one step of the work.
     step_timeout_s: float = 10.0
+    #: Longest time that one sweep spends on spills of dead workers.
+    orphans_s: float = 2.0
     partitions_every_s: float = 600.0
+    #: Time until the next attempt when partitions could not be made.
+    partitions_again_s: float = 30.0
     partition_days_ahead: int = 7
     drain_records: int = 500
     spill_max_bytes: int = 1 << 30
@@ -99,21 +105,43 @@ class Housekeeping:
         step_s = self._limits.step_timeout_s
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._partitions_due_s:
-            today, ahead = datetime.now(UTC).date(), self._limits.partition_days_ahead
-            await within(connection, step_s, ensure_partitions(connection, today, ahead))
-            self._partitions_due_s = now_s + self._limits.partitions_every_s
-            self._ready.set()
-        await self._drain_orphans(connection)  # before intents: results may be there
+            await self._make_partitions(connection, now_s)
+        self._ready.set()
+        try:
+            await self._drain_orphans(connection)  # before intents: results may be there
+        except sqlite3.Error as error:
+            _log.critical("a spill of a dead worker cannot be read", error=type(error).__name__)
         self.doubted += await within(connection, step_s, self._resolver.sweep(connection, now_s))
         if self._own_settled():
             own = self._resolver.sweep_own(connection)
             self.doubted += await within(connection, step_s, own)
 
-    async def _drain_orphans(self, connection: Connection) -> None:
+    async def _make_partitions(self, connection: Connection, now_s: float) -> None:
         limits = self._limits
-        while (spill := await adopt(self._folder, limits.spill_max_bytes)) is not None:
+        ensure = ensure_partitions(
+            connection, datetime.now(UTC).date(), limits.partition_days_ahead
+        )
+        self._partitions_due_s = now_s + limits.partitions_every_s
+        try:
+            await within(connection, limits.step_timeout_s, ensure)
+        except asyncpg.PostgresError as error:
+            if connection.is_closed():
+                self._partitions_due_s = now_s
+                raise
+            # The default partition takes the entries meanwhile.
+            self._partitions_due_s = now_s + limits.partitions_again_s
+            _log.error("partitions could not be made", error=type(error).__name__)
+
+    async def _drain_orphans(self, connection: Connection) -> None:
+        """Drain what dead workers left, for a bounded time; the rest is for the next sweep."""
+        limits, loop = self._limits, asyncio.get_running_loop()
+        until_s = loop.time() + limits.orphans_s
+        while (
+            loop.time() < until_s
+            and (spill := await adopt(self._folder, limits.spill_max_bytes)) is not None
+        ):
             try:
-                while spill.count:
+                while spill.count and loop.time() < until_s:
                     self.adopted += await drain_chunk(
                         spill, connection, limits.drain_records, limits.step_timeout_s
                     )

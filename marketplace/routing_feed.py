@@ -264,9 +264,13 @@ class RoutingFeed:
     async def _compiled_set(self, publication_id: int, raw: bytes) -> tuple[InterfaceRules, ...]:
         try:
             return await asyncio.to_thread(self._compile, raw)
-        except MarketError:
+        except MarketError as error:
             # Published under older rules of the catalogue: one interface is out, not the market.
-            self._log.exception("published interface does not compile", publication=publication_id)
+            self._log.error(
+                "published interface does not compile",
+                publication=publication_id,
+                findings=len(error.violations),
+            )
             return ()
 
     def _swap(self, snapshot: RoutingSnapshot, change: FeedChange) -> None:

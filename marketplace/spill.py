@@ -136,8 +136,12 @@ class Spill:
             return None
         batch = Batch()
         lists = batch.lists()
-        for _, kind, body in rows:
-            lists[Kind(kind)].append(decode(Kind(kind), body))
+        for sequence, kind, body in rows:
+            try:
+                lists[Kind(kind)].append(decode(Kind(kind), body))
+            except (ValueError, TypeError):
+                _log.critical("a record of a spill cannot be read; it stays there, aside")
+                self._put_aside(sequence, sequence)
         return Chunk(rows[-1][0], batch)
 
     def _remove(self, last_sequence: int) -> None:
@@ -146,11 +150,13 @@ class Spill:
         self._count -= gone.rowcount
 
     def _reject(self, last_sequence: int) -> None:
+        self._put_aside(0, last_sequence)
+
+    def _put_aside(self, first: int, last: int) -> None:
+        which = "FROM record WHERE sequence BETWEEN ? AND ?"
         with self._transaction() as database:
-            database.execute(
-                "INSERT INTO rejected SELECT * FROM record WHERE sequence <= ?", (last_sequence,)
-            )
-            database.execute("DELETE FROM record WHERE sequence <= ?", (last_sequence,))
+            database.execute(f"INSERT INTO rejected SELECT * {which}", (first, last))
+            database.execute(f"DELETE {which}", (first, last))
         self._recount()
 
     def _recount(self) -> None:

@@ -31,6 +31,8 @@ _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 #: Classes of SQLSTATE: connection, insufficient resources, operator intervention (57: shutdown,
 #: statement cancelled by its timeout).
 _UNAVAILABLE_CLASSES = frozenset({"08", "53", "57"})
+#: Data exceptions: what the schema lets pass and PostgreSQL does not, which is a NUL in a text.
+_DATA_CLASS = "22"
 _RETRY_AFTER_S = 1.0
 
 
@@ -48,9 +50,9 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Open a transaction that commits when the block ends and rolls back when it raises.
 
     Raises:
-        MarketError: STORAGE_UNAVAILABLE while PostgreSQL cannot be reached (the commit may have
-            happened: the command is to be repeated with its request_id), CONFLICT where another
-            transaction was in the way.
+        MarketError: REQUEST_INVALID for a text with a NUL; STORAGE_UNAVAILABLE while PostgreSQL
+            cannot be reached (the commit may have happened: the command is to be repeated with its
+            request_id); CONFLICT where another transaction was in the way.
     """
     try:
         async with engine.begin() as connection:
@@ -61,6 +63,11 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         state = getattr(error.orig, "sqlstate", None) or ""
         if state in _CONFLICTS:
             raise conflict() from error
+        if state[:2] == _DATA_CLASS:
+            raise MarketError(
+                ErrorReason.ERROR_REASON_REQUEST_INVALID,
+                "The request holds a text that cannot be stored, such as one with a NUL.",
+            ) from error
         if error.connection_invalidated or state[:2] in _UNAVAILABLE_CLASSES or not state:
             raise _unavailable() from error
         raise

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from marketplace.transaction_batch import Kind, Record
 
 #: A method's name in the log of failed calls is cut here: it is whatever the caller sent.
 METHOD_LENGTH = 255
+_REPORT_EVERY_S = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -74,13 +75,16 @@ class DurableTransactionLog:
         folder: Path,
         limits: LogLimits | None = None,
         worker_id: UUID | None = None,
+        observe: Callable[[LogFigures], None] | None = None,
     ) -> None:
         """`connect` opens an asyncpg connection; `folder` has the spills of this host's workers.
 
         `worker_id` is the boot id, random unless a test chooses it; it is never used twice.
+        `observe` is told the log's figures once a second.
         """
         self.worker_id = worker_id or uuid4()
         self._connect = connect
+        self._observe = observe
         self._folder = folder
         self._limits = limits or LogLimits()
         #: Start of every intent without a result, so that the result has the intent's key.
@@ -115,6 +119,8 @@ class DurableTransactionLog:
         )
         parts = (self._housekeeping, self._writer, self._group)
         self._tasks = [asyncio.create_task(part.run()) for part in parts]
+        if self._observe is not None:
+            self._tasks.append(asyncio.create_task(self._report(self._observe)))
         self._closed = False
         if not await self._housekeeping.wait_ready(limits.start_wait_s):
             _log.warning("the transaction log starts without its database, into the spill")
@@ -194,6 +200,11 @@ class DurableTransactionLog:
             open_intents=len(self._open),
             failed_calls_dropped=self._failed_dropped,
         )
+
+    async def _report(self, observe: Callable[[LogFigures], None]) -> None:
+        while True:
+            observe(self.figures())
+            await asyncio.sleep(_REPORT_EVERY_S)
 
     async def close(self) -> None:
         """Write what is pending, drain the spill where the database answers, and end.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gem.common.v1 import geo_pb2
 
@@ -130,7 +131,7 @@ def corridor(area: geo_pb2.GeoCorridor) -> Corridor:
     starts: list[Vector] = []
     ends: list[Vector] = []
     total_m = 0.0
-    for start, end in zip(vectors, vectors[1:], strict=False):
+    for start, end in pairwise(vectors):
         length_m = distance_of(math.dist(start, end))
         total_m += length_m
         if total_m > LONGEST_CORRIDOR_M:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gem.charging.v1 import evse_pb2
-
 from mobility.tariff_price import compared_price
 
 _MOST_MEMBERSHIPS = 32

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import structlog
-from grpc_status import rpc_status
+from grpc_status import rpc_status  # type: ignore[import-untyped]  # it has no stubs
 
 from foundation.errors import FieldViolation, MarketError, status_of
 from foundation.identifiers import EvseId
@@ -134,7 +134,7 @@ async def _answering(context: _Context) -> AsyncIterator[None]:
         _log.warning("database away", error=type(error).__name__)
         away = ErrorReason.ERROR_REASON_STORAGE_UNAVAILABLE
         await _abort(context, MarketError(away, "the operator's database cannot be reached"))
-    except Exception:
+    except Exception:  # noqa: BLE001  # the outermost place: no text of a defect leaves it
         _log.exception("defect")
         broken = ErrorReason.ERROR_REASON_INTERNAL
         await _abort(context, MarketError(broken, "a defect of the provider"))

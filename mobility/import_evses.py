@@ -12,7 +12,7 @@ from mobility.import_report import ImportReport
 from mobility.operator_name import OperatorIds, name_key, partner_id_of
 from mobility.storage import EvseStorage
 
-#: Charging stations of Germany in 2015, © OpenStreetMap contributors, ODbL (see ATTRIBUTION.md there).
+#: Charging stations of Germany in 2015, © OpenStreetMap contributors, ODbL (ATTRIBUTION.md there).
 SAMPLE_FILE = Path(__file__).parent / "sample" / "charging-stations-germany-2015.geojson"
 _BATCH = 2_000
 #: From so many rows on, the planner's knowledge of the table is renewed.
@@ -37,35 +37,35 @@ async def known_operator_ids(storage: EvseStorage) -> OperatorIds:
 async def store(
     storage: EvseStorage,
     report: ImportReport,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Stored:
     """Write all EVSEs of a report; those that are known are written over.
 
-    `progress` is called with the EVSEs written so far and their total. Every batch is a transaction:
-    an import that is broken off can simply be repeated.
+    `progress` is called with the EVSEs written so far and their total. Every batch is one
+    transaction: an import that is broken off can simply be repeated.
     """
-    rows: dict[str, list[EvseRow]] = defaultdict(list)
+    rows: list[tuple[str, EvseRow]] = []
     names: dict[str, str] = {}
+    ids: dict[str, set[str]] = defaultdict(set)
     for imported in report.evses:
-        key = name_key(imported.operator_name)
+        key, row = name_key(imported.operator_name), row_of(imported.evse)
         names.setdefault(key, imported.operator_name)
-        rows[key].append(row_of(imported.evse))
+        ids[key].add(_operator_id(row))
+        rows.append((key, row))
     await storage.register(
-        [
-            (key, name, partner_id_of(name), sorted({_operator_id(row) for row in rows[key]}))
-            for key, name in sorted(names.items())
-        ]
+        [(key, name, partner_id_of(name), sorted(ids[key])) for key, name in sorted(names.items())]
     )
+    numbers = {
+        name_key(operator.operator_name): operator.operator_ref
+        for operator in await storage.operators()
+    }
+    rows.sort(key=lambda each: (each[0], locality(each[1].latitude_e7, each[1].longitude_e7)))
     added = done = 0
-    for key, of_operator in sorted(rows.items()):
-        operator = await storage.operator(key, None)
-        assert operator is not None, "it was registered just before"
-        of_operator.sort(key=lambda row: locality(row.latitude_e7, row.longitude_e7))
-        for start in range(0, len(of_operator), _BATCH):
-            batch = of_operator[start : start + _BATCH]
-            added += await storage.upsert(operator.operator_ref, batch)
-            done += len(batch)
-            progress(done, len(report.evses))
+    for start in range(0, len(rows), _BATCH):
+        batch = [(numbers[key], row) for key, row in rows[start : start + _BATCH]]
+        added += await storage.upsert(batch)
+        done += len(batch)
+        progress(done, len(rows))
     if done >= _MANY:
         await storage.analyze()
     return Stored(added, done - added, len(names))

@@ -18,15 +18,15 @@ from mobility.operator_name import base36
 
 #: Status codes of OCPI responses below this are successes.
 _FIRST_FAILURE = 2000
-#: Countries of ISO 3166 alpha-3, as locations state them, and alpha-2.
-_COUNTRIES = dict(
-    pair.split(":")
-    for pair in (
-        "AUT:AT BEL:BE BGR:BG CAN:CA CHE:CH CYP:CY CZE:CZ DEU:DE DNK:DK ESP:ES EST:EE FIN:FI FRA:FR"
-        " GBR:GB GRC:GR HRV:HR HUN:HU IRL:IE ISL:IS ITA:IT LIE:LI LTU:LT LUX:LU LVA:LV MLT:MT"
-        " NLD:NL NOR:NO POL:PL PRT:PT ROU:RO SRB:RS SVK:SK SVN:SI SWE:SE TUR:TR UKR:UA USA:US"
-    ).split()
-)
+#: Countries of ISO 3166 as locations state them, alpha-3, and alpha-2.
+_COUNTRIES = {
+    "AUT": "AT", "BEL": "BE", "BGR": "BG", "CAN": "CA", "CHE": "CH", "CYP": "CY", "CZE": "CZ",
+    "DEU": "DE", "DNK": "DK", "ESP": "ES", "EST": "EE", "FIN": "FI", "FRA": "FR", "GBR": "GB",
+    "GRC": "GR", "HRV": "HR", "HUN": "HU", "IRL": "IE", "ISL": "IS", "ITA": "IT", "LIE": "LI",
+    "LTU": "LT", "LUX": "LU", "LVA": "LV", "MLT": "MT", "NLD": "NL", "NOR": "NO", "POL": "PL",
+    "PRT": "PT", "ROU": "RO", "SRB": "RS", "SVK": "SK", "SVN": "SI", "SWE": "SE", "TUR": "TR",
+    "UKR": "UA", "USA": "US",
+}  # fmt: skip
 
 
 def read_ocpi_tariffs(

@@ -1,8 +1,8 @@
 """Charging stations of OpenStreetMap, as overpass turbo and the Overpass API export them.
 
-Reads GeoJSON (a FeatureCollection, a list of features or one feature, also assigned to a JavaScript
-variable) and the Overpass API's own JSON. A station without a registered id gets one that follows from
-its country, the operator's name and the number of its map object.
+Reads GeoJSON (a FeatureCollection, a list of features or one feature, also assigned to a
+JavaScript variable) and the Overpass API's own JSON. A station without a registered id gets one
+that follows from its country, the operator's name and the number of its map object.
 """
 
 from __future__ import annotations

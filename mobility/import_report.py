@@ -1,4 +1,4 @@
-"""What an import found: the EVSEs that can be served, and every defect with what was done about it."""
+"""What an import found: EVSEs that can be served, and every defect with what was done about it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ def read_json(text: bytes | str, report: ImportReport, at: Place) -> Any:
     Gives None, and notes why, when it is no JSON. Numbers with a fraction become Decimal.
     """
     try:
-        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
+        decoded = (
+            text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
+        )
     except UnicodeDecodeError:
         report.skip(at, "file.encoding", "the file is not UTF-8")
         return None
@@ -58,7 +60,7 @@ class Node:
         self.report = report
 
     def text(self, key: str, longest: int, required: bool = False) -> str | None:
-        """Give a text without blanks around it; one that is too long is cut, an empty one is None."""
+        """Give a text without blanks around it, None for an empty one; too long a one is cut."""
         value = self.value.get(key)
         if value is None:
             if required:

@@ -22,7 +22,9 @@ _SOURCES = {
     "WIND": evse_pb2.ENERGY_SOURCE_WIND,
     "WATER": evse_pb2.ENERGY_SOURCE_WATER,
 }
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|\+00:00)?")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|\+00:00)?"
+)
 
 
 def time_of(node: Node, key: str) -> datetime | None:

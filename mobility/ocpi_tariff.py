@@ -51,7 +51,7 @@ def tariff_key(owner: Node, tariff_id: str) -> TariffKey:
 def read_tariff(node: Node) -> tuple[TariffKey, tariff_pb2.Tariff] | None:
     """Give a tariff with its key; None, with the reason noted, where prices are not certain.
 
-    A tariff of which one component is wrong is left out whole: the rest of it would be a wrong price.
+    A tariff of which a component is wrong is left out whole: the rest would be a wrong price.
     """
     tariff_id = node.text("id", 36)
     currency = node.text("currency", 3)
@@ -116,7 +116,7 @@ def _add_component(tariff: tariff_pb2.Tariff, node: Node) -> bool:
 
 
 def _read_restriction(restriction: tariff_pb2.TariffRestriction, node: Node) -> bool:
-    """Fill a restriction; False when a part is wrong, since without it prices would be wrong too."""
+    """Fill a restriction; False when a part is wrong, for prices would then be wrong too."""
     for member, field, factor, most in _QUANTITIES:
         number = node.number(member, 0, most)
         if number is None and node.value.get(member) is not None:
@@ -140,7 +140,8 @@ def _read_restriction(restriction: tariff_pb2.TariffRestriction, node: Node) -> 
     reservation = node.text("reservation", 32)
     if reservation is not None and reservation not in _RESERVATION:
         return False
-    restriction.reservation = _RESERVATION.get(reservation or "", 0)  # type: ignore[assignment]  # enum
+    if reservation is not None:
+        restriction.reservation = _RESERVATION[reservation]
     return True
 
 

@@ -1,7 +1,7 @@
 """What follows from the name of an operator whose data brings no identifiers of its own.
 
-Everything here is a pure function of the name, so that an import on another day or machine gives the
-same partner, operator id and EVSE ids.
+Everything here is a pure function of the name, so that an import on another day or machine gives
+the same partner, operator id and EVSE ids.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def operator_id_of(name: str, country_code: str, taken: Container[str] = ()) -> 
 
 
 class OperatorIds:
-    """Operator ids of operators by name: those that are known, and for others a derived one each."""
+    """Operator ids of operators by name: known ones, and for others a derived one each."""
 
     def __init__(self, known: Mapping[str, Iterable[str]] | None = None) -> None:
         """Start from the ids, for instance `DE*ABC`, that are known for keys of names."""

@@ -30,7 +30,7 @@ def place_of(feature: Node) -> tuple[int, int] | None:
 
 
 def _positions(value: Any, depth: int) -> list[tuple[float, float]] | None:
-    """Give the positions of a Point, of a line, or of an area's first ring; None if one is wrong."""
+    """Give the positions of a point, a line, or an area's first ring; None if one is wrong."""
     if not isinstance(value, list) or not value or depth == 0:
         return None
     if not isinstance(value[0], list):
@@ -61,7 +61,7 @@ def _mean(positions: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _centroid(ring: list[tuple[float, float]]) -> tuple[float, float] | None:
-    """Give the centroid of a ring's area, close to flat at the size of a station; None without area.
+    """Give the centroid of a ring's area, flat at the size of a station; None without area.
 
     Counted from the ring's first place, since the area of a station is tiny beside its coordinates.
     """

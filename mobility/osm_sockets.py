@@ -1,4 +1,4 @@
-"""The sockets of an OpenStreetMap charging station: tags `socket:<kind>` and what belongs to them."""
+"""The sockets of an OpenStreetMap charging station: tags `socket:<kind>` and their companions."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _MOST_CONNECTORS = 32
 def add_sockets(evse: evse_pb2.Evse, tags: Node) -> None:
     """Add a connector for each kind of socket; what a tag does not say stays unknown.
 
-    A voltage or current of the whole station counts for alternating current when there is one value.
+    A voltage or current of the whole station counts for alternating current if it is one value.
     """
     kinds = [(key, match[1]) for key in tags.value if (match := _SOCKET.fullmatch(key))]
     for key, kind in kinds[:_MOST_CONNECTORS]:
@@ -122,7 +122,7 @@ def _phases(voltage_v: int) -> int:
 
 
 def _quantity(tags: Node, keys: tuple[str, ...], kind: str, single: bool = False) -> int:
-    """Give the quantity, rounded half up to whole units, that the first of the tags states, or zero.
+    """Give the quantity that the first of the tags states, rounded half up to units, or zero.
 
     Of several values the greatest counts, or with `single` none.
     """

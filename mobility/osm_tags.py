@@ -32,7 +32,7 @@ _CHARGE = re.compile(
 )
 _HOUR = (tariff_pb2.PRICE_DIMENSION_TIME, 1)
 _MINUTE = (tariff_pb2.PRICE_DIMENSION_TIME, 60)
-_PER = {
+_PER: dict[str | None, tuple[tariff_pb2.PriceDimension.ValueType, int]] = {
     "kwh": (tariff_pb2.PRICE_DIMENSION_ENERGY, 1),
     **dict.fromkeys(("h", "hour"), _HOUR),
     **dict.fromkeys(("min", "minute"), _MINUTE),

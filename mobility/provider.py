@@ -1,7 +1,8 @@
 """One operator's EVSE search as an ordinary partner: `python -m mobility.provider --config FILE`.
 
-The process serves over mutual TLS and takes calls from the marketplace alone. When it serves, it writes
-one line of JSON with its port to standard output. SIGTERM, SIGINT or the end of its parent drain it.
+The process serves over mutual TLS and takes calls from the marketplace alone. When it serves, it
+writes one line of JSON with its port to standard output. SIGTERM, SIGINT or the end of its parent
+drain it.
 """
 
 from __future__ import annotations

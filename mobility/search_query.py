@@ -1,7 +1,7 @@
 """A search as one SQL query with its arguments. Pure: the database is elsewhere.
 
-A query gives rows of (message, status, status_time, chord): the EVSE's stored message and the chord, in
-database metres, under its distance.
+A query gives rows of (message, status, status_time, chord): the EVSE's stored message and the
+chord, in database metres, under its distance.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from gem.charging.v1 import evse_pb2, evse_search_service_pb2
-
 from mobility import area
 from mobility.evse_row import mask
 
@@ -88,7 +87,7 @@ def _around(query: Query, request: evse_search_service_pb2.SearchEvsesRequest) -
         query.where(f"position <@ cube_enlarge({center}, {chord}::float8, 3)")
         query.where(f"position <-> {center} <= {chord}::float8")
     return (
-        f"SELECT {_COLUMNS}, position <-> {center} AS chord FROM mobility.evse"
+        f"SELECT {_COLUMNS}, position <-> {center} AS chord FROM mobility.evse"  # noqa: S608  # placeholders
         f" WHERE {query.conditions_text()}"
     )
 
@@ -121,7 +120,7 @@ WITH piece AS (
     GROUP BY evse_key
 )
 SELECT {_COLUMNS}, chord FROM near JOIN mobility.evse USING (evse_key)
-WHERE operator_ref = $1"""
+WHERE operator_ref = $1"""  # noqa: S608  # placeholders, no values
 
 
 def _add_filter(query: Query, wanted: evse_search_service_pb2.EvseFilter) -> None:

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from foundation.database import CONNECT_TIMEOUT_S, parse_url
 
+from foundation.database import CONNECT_TIMEOUT_S, parse_url
 from mobility.evse_row import COLUMNS, EvseRow
 
 #: A search that takes longer is of no use to a driver (use case 1527 asks for less than 3 s).
@@ -24,6 +24,8 @@ _LOCK_OPERATORS = "LOCK TABLE mobility.operator IN SHARE ROW EXCLUSIVE MODE"
 _SERVER_SETTINGS = {
     "application_name": "gem-mobility",
     "jit": "off",
+    # Neighbours share pages: what a bitmap saves on them is less than what an early end saves.
+    "enable_bitmapscan": "off",
     # A plan that knows the circle and the limit is worth more than the time of planning.
     "plan_cache_mode": "force_custom_plan",
     "timezone": "UTC",
@@ -44,7 +46,7 @@ class Operator:
 
 
 def open_pool(url: str, size: int = POOL_SIZE) -> asyncpg.Pool[asyncpg.Record]:
-    """Open a pool that connects when it is first used, so that it opens also while PostgreSQL is away.
+    """Open a pool that connects at its first use, so that it opens while PostgreSQL is away.
 
     Enter it with `async with`, or await it and close it.
     """
@@ -60,7 +62,7 @@ def open_pool(url: str, size: int = POOL_SIZE) -> asyncpg.Pool[asyncpg.Record]:
 
 
 class EvseStorage:
-    """Reads and writes EVSEs through a pool; a method is one transaction unless it says otherwise."""
+    """Reads and writes EVSEs through a pool; every method is one transaction."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
@@ -96,19 +98,26 @@ class EvseStorage:
                 timeout=BULK_TIMEOUT_S,
             )
 
-    async def upsert(self, operator_ref: int, rows: Sequence[EvseRow]) -> int:
-        """Write EVSEs of one operator over what is known of them; give how many were new."""
+    async def upsert(self, rows: Sequence[tuple[int, EvseRow]]) -> int:
+        """Write EVSEs, each with its operator's number, over what is known; give how many are new.
+
+        Of several with the same id the last one stays.
+        """
         updates = ", ".join(f"{column} = excluded.{column}" for column in COLUMNS[2:])
         columns = ", ".join(COLUMNS)
+        last = {(operator_ref, row.evse_key): row for operator_ref, row in rows}
+        records = [row.record(operator_ref) for (operator_ref, _), row in last.items()]
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(
-                "CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS"
+                "CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS"  # noqa: S608  # our names
                 f" SELECT {columns} FROM mobility.evse LIMIT 0"
             )
-            await self._copy(connection, "incoming", None, operator_ref, rows)
+            await connection.copy_records_to_table(
+                "incoming", columns=COLUMNS, records=records, timeout=BULK_TIMEOUT_S
+            )
             added: int = await connection.fetchval(
                 f"WITH written AS (INSERT INTO mobility.evse ({columns})"  # noqa: S608  # our names
-                f" SELECT DISTINCT ON (evse_key) {columns} FROM incoming"
+                f" SELECT {columns} FROM incoming"
                 f" ON CONFLICT (operator_ref, evse_key) DO UPDATE SET {updates}"
                 " RETURNING xmax = 0 AS is_new) SELECT count(*) FROM written WHERE is_new",
                 timeout=BULK_TIMEOUT_S,
@@ -129,7 +138,13 @@ class EvseStorage:
             )
             await connection.execute("DROP INDEX mobility.evse_position")
             for rows in batches:
-                await self._copy(connection, "evse", "mobility", operator_ref, rows)
+                await connection.copy_records_to_table(
+                    "evse",
+                    schema_name="mobility",
+                    columns=COLUMNS,
+                    records=[row.record(operator_ref) for row in rows],
+                    timeout=BULK_TIMEOUT_S,
+                )
             await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
             await connection.execute(index, timeout=BULK_TIMEOUT_S)
 
@@ -168,18 +183,6 @@ class EvseStorage:
     async def probe(self) -> None:
         """Ask the database anything; raises one of `DATABASE_ERRORS` when it is away."""
         await self._pool.execute("SELECT FROM mobility.operator LIMIT 1")
-
-    @staticmethod
-    async def _copy(
-        connection: Any, table: str, schema: str | None, operator_ref: int, rows: Sequence[EvseRow]
-    ) -> None:
-        await connection.copy_records_to_table(
-            table,
-            schema_name=schema,
-            columns=COLUMNS,
-            records=[row.record(operator_ref) for row in rows],
-            timeout=BULK_TIMEOUT_S,
-        )
 
 
 def _operator(row: asyncpg.Record) -> Operator:

@@ -1,6 +1,7 @@
 """EVSEs that nobody built, for benchmarks and load tests: any number, equal for equal seeds.
 
-Two thirds stand in towns, where a search of 10 km meets thousands; the rest is spread over the land.
+Two thirds stand in towns, where a search of 10 km meets thousands; the rest is spread over the
+land.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from gem.charging.v1 import evse_pb2, tariff_pb2
-
 from mobility.evse_row import EvseRow, evse_key, locality, row_of
 from mobility.storage import EvseStorage
 
@@ -80,7 +80,7 @@ async def generate(
     operator: SyntheticOperator,
     count: int,
     seed: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
     """Fill the empty database and let the planner know.
 

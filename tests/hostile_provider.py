@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,10 +19,13 @@ import h2.config
 import h2.connection
 import h2.errors
 import h2.events
+import h2.exceptions
+
+from tests.identities import Identity
 
 _HEADERS = ((":status", "200"), ("content-type", "application/grpc"))
 _OK = (("grpc-status", "0"),)
-_BOMB_BYTES = 64 << 20
+_BOMB_BYTES = 16 << 20
 
 
 class Mode(StrEnum):
@@ -46,10 +50,15 @@ class Mode(StrEnum):
     NO_MESSAGE = "ends with OK without a message"
     OVERSIZE = "sends more than the limit"
     OVERSIZE_LENGTH = "announces more than the limit and sends little"
-    GZIP_BOMB = "sends a small message that inflates to 64 MiB"
+    GZIP_BOMB = "sends a small message that inflates to 16 MiB"
     NO_TRAILERS = "ends the stream without trailers"
     HTTP_ERROR = "answers with a web page"
-    HUGE_TRAILERS = "sends trailers of 200 kB"
+    HUGE_TRAILERS = "sends trailers of 40 kB"
+
+
+@functools.cache
+def _make_bomb() -> bytes:
+    return gzip.compress(b"\x00" * _BOMB_BYTES, compresslevel=1)
 
 
 def framed(message: bytes, *, compressed: bool = False) -> bytes:
@@ -57,11 +66,14 @@ def framed(message: bytes, *, compressed: bool = False) -> bytes:
     return bytes([compressed]) + len(message).to_bytes(4, "big") + message
 
 
-def server_tls(chain: Path, key: Path, root: Path) -> ssl.SSLContext:
-    """Give the provider's side of mutual TLS from PEM files."""
+def server_tls(identity: Identity, folder: Path) -> ssl.SSLContext:
+    """Give the provider's side of mutual TLS; the key lies in `folder` for a moment."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, key)
-    context.load_verify_locations(root)
+    pem = folder / "provider.pem"
+    pem.write_bytes(identity.key_pem + identity.chain_pem)
+    context.load_cert_chain(pem)
+    pem.unlink()
+    context.load_verify_locations(cadata=identity.root_pem.decode())
     context.verify_mode = ssl.CERT_REQUIRED
     context.set_alpn_protocols(["h2"])
     return context
@@ -79,6 +91,8 @@ class HostileProvider:
     requests: list[bytes] = field(default_factory=list)
     #: Metadata of the requests.
     metadata: list[Mapping[str, str]] = field(default_factory=list)
+    #: Certificates in DER that the router presented, one for each connection.
+    certificates: list[bytes] = field(default_factory=list)
     #: Streams that the router has reset.
     resets: int = 0
     _server: asyncio.Server | None = None
@@ -86,6 +100,8 @@ class HostileProvider:
 
     async def start(self) -> str:
         """Listen; gives `host:port`."""
+        if self.mode is Mode.GZIP_BOMB:
+            _make_bomb()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
@@ -96,11 +112,15 @@ class HostileProvider:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+        await asyncio.sleep(0)  # Aborted transports close their sockets in the next turn.
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        session: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        self.certificates.append(session.getpeercert(binary_form=True) or b"")
         try:
             await _Connection(self, reader, writer).run()
         except (OSError, h2.exceptions.ProtocolError, asyncio.CancelledError):
@@ -143,7 +163,7 @@ class _Connection:
     def on_event(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.RequestReceived):
             self.bodies[event.stream_id] = bytearray()
-            self.owner.metadata.append(dict(event.headers))
+            self.owner.metadata.append({str(key): str(value) for key, value in event.headers})
         elif isinstance(event, h2.events.DataReceived):
             self.bodies[event.stream_id] += event.data
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -271,8 +291,7 @@ async def _announces(link: _Connection, stream_id: int) -> None:
 
 async def _bomb(link: _Connection, stream_id: int) -> None:
     link.headers(stream_id, ("grpc-encoding", "gzip"))
-    bomb = gzip.compress(b"\x00" * _BOMB_BYTES, compresslevel=9)
-    await link.data(stream_id, framed(bomb, compressed=True))
+    await link.data(stream_id, framed(_make_bomb(), compressed=True))
     link.trailers(stream_id)
 
 
@@ -291,7 +310,7 @@ async def _web_page(link: _Connection, stream_id: int) -> None:
 async def _huge_trailers(link: _Connection, stream_id: int) -> None:
     link.headers(stream_id)
     await link.data(stream_id, framed(link.owner.answer))
-    pages = tuple((f"x-page-{page}", "x" * 10_000) for page in range(20))
+    pages = tuple((f"x-page-{page}", "x" * 10_000) for page in range(4))
     link.trailers(stream_id, (*_OK, *pages))
 
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2
-from grpc_tools import protoc
+from grpc_tools import protoc  # type: ignore[import-untyped]  # it has no stubs
 
 from marketplace.router.interface import compile_interface
 from marketplace.router.method_rules import InterfaceRules, MethodRules
@@ -49,6 +49,7 @@ def descriptor_set(body: str, package: str = PACKAGE, *, header: str = HEADER) -
         return output.read_bytes()
 
 
+@functools.cache
 def interface(body: str) -> InterfaceRules:
     """Compile a body with one standard interface."""
     (rules,) = compile_interface(descriptor_set(body))

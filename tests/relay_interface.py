@@ -80,9 +80,7 @@ def descriptor_set() -> bytes:
         method.client_streaming, method.server_streaming = takes_stream, gives_stream
         method.options.Extensions[options_pb2.route] = route
         levels = descriptor_pb2.MethodOptions
-        method.options.idempotency_level = (
-            levels.IDEMPOTENT if command else levels.NO_SIDE_EFFECTS
-        )
+        method.options.idempotency_level = levels.IDEMPOTENT if command else levels.NO_SIDE_EFFECTS
     return descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString()
 
 

@@ -20,7 +20,7 @@ from marketplace.router.method_rules import MethodRules
 from marketplace.router.router import Router
 from marketplace.router.snapshot import RoutingSnapshot
 from marketplace.router.target import Price, Target, TransactionEntry
-from marketplace.router.transport import Metadata, ProviderFailure
+from marketplace.router.transport import Metadata, ProviderFailure, ProviderTransport
 from tests import relay_interface
 
 RULES = relay_interface.compiled()
@@ -114,6 +114,8 @@ class FakeStream:
             self.events.append(f"end {self.name}")
 
     def _check(self) -> None:
+        if time.monotonic() >= self.deadline_s:
+            raise timed_out()
         if self.cancelled:
             reason = ErrorReason.ERROR_REASON_PROVIDER_UNREACHABLE
             raise ProviderFailure(UNREACHABLE, reason, Code.CANCELLED)
@@ -238,15 +240,20 @@ class Market:
         limits: RouterLimits | None = None,
         ejection: EjectionLimits | None = None,
         owners: Sequence[tuple[int, str, str]] = (),
+        endpoints: Mapping[str, str] | None = None,
+        transport: ProviderTransport | None = None,
     ) -> None:
+        """Fake providers stand behind the router unless another `transport` is given."""
+        endpoints = endpoints or {}
         self.events: list[str] = []
         self.providers = FakeProviders(self.events)
         self.log = FakeLog(self.events)
-        routes = [(REQUESTER, relay_interface.NAME, target_of(name)) for name in names]
+        targets = [target_of(name, endpoints.get(name, "")) for name in names]
+        routes = [(REQUESTER, relay_interface.NAME, target) for target in targets]
         self.snapshot = RoutingSnapshot(1, interfaces=[RULES], routes=routes, owners=owners)
         limits = limits or RouterLimits()
         self.router = Router(
-            lambda: self.snapshot, self.providers, self.log, limits, None, ejection
+            lambda: self.snapshot, transport or self.providers, self.log, limits, None, ejection
         )
         self.wire = FakeWire(self.events)
 
@@ -299,3 +306,10 @@ def query(name: str, text: str = "", evse_id: str = "") -> bytes:
 def items(name: str, *names: str) -> bytes:
     """Give an answer of a method of the test interface."""
     return relay_interface.answer(method_of(name), *names)
+
+
+async def until(condition: Callable[[], object], within_s: float = 3.0) -> None:
+    """Wait for something that has no event of its own."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - the fakes only remember
+            await asyncio.sleep(0.005)

@@ -23,9 +23,9 @@ from tests.identities import Identity, MakeIdentity
 ROOT = Path(__file__).resolve().parents[1]
 CALLER, PROVIDER = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 SERVICE = "gem.charging.v1.EvseSearchService"
-CENTER = geo_pb2.GeoPoint(latitude_e7=525200000, longitude_e7=134050000)
+CENTER = geo_pb2.GeoPoint(latitude_e7=501109000, longitude_e7=86821000)
 REQUEST = evse_search_service_pb2.SearchEvsesRequest(
-    circle=geo_pb2.GeoCircle(center=CENTER, radius_m=3000)
+    circle=geo_pb2.GeoCircle(center=CENTER, radius_m=50000)
 )
 
 

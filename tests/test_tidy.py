@@ -27,6 +27,9 @@ NOT_OURS = {"__pycache__", "build", "dist"}
 OF_THIS_MACHINE = re.compile(rb"(?<![\w.~-])/(work|root|home|Users)/[\w.]")
 OF_A_REGISTRY = re.compile(rb"index[-]url|python[h]osted|pypi\.(org|python)|://[\w.:-]+/simple\b")
 
+#: An ignore has to stand on its line with its reason, so it does not count; ruff does the same.
+IGNORE = re.compile(r"\s*# (?:noqa|type: ignore)\b")
+
 
 def in_tree(folder: Path = ROOT) -> Iterator[Path]:
     """Give every file that a clone has."""
@@ -90,7 +93,7 @@ def test_lines_are_short() -> None:
         for path in kept
         if path.relative_to(ROOT).parts[0] != "gen"
         for number, line in enumerate(path.read_text().splitlines(), 1)
-        if len(line) > 100
+        if len(IGNORE.split(line)[0]) > 100
     ]
     assert long == []
 

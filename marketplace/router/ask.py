@@ -35,6 +35,12 @@ EJECTED = int(AnswerStatus.ANSWER_STATUS_EJECTED)
 CANCELLED = int(AnswerStatus.ANSWER_STATUS_CANCELLED)
 IN_DOUBT = int(AnswerStatus.ANSWER_STATUS_IN_DOUBT)
 
+# As numbers: reading a name of a protobuf enum costs more than all else in a step of this module.
+_CALL_CANCELLED = int(ErrorReason.ERROR_REASON_CALL_CANCELLED)
+_IN_DOUBT_REASON = int(ErrorReason.ERROR_REASON_IN_DOUBT)
+_CANCELLED_CODE = int(Code.CANCELLED)
+_UNKNOWN_CODE = int(Code.UNKNOWN)
+
 _LOG = logging.getLogger(__name__)
 #: A provider that gave up this close to its deadline did so because of it, in seconds.
 _DEADLINE_SLACK_S = 0.005
@@ -89,21 +95,15 @@ class Question:
 
 def pending(target: Target, started_ns: int) -> Answer:
     """Give the answer of a target that was not asked yet, as a cancelled call would leave it."""
-    return Answer(
-        target,
-        CANCELLED,
-        ErrorReason.ERROR_REASON_CALL_CANCELLED,
-        Code.CANCELLED,
-        started_ns=started_ns,
-    )
+    return Answer(target, CANCELLED, _CALL_CANCELLED, _CANCELLED_CODE, None, started_ns)
 
 
 def mark_sent(answer: Answer, method: MethodRules) -> None:
     """Note that the provider may act from now on: a command interrupted here is in doubt."""
     if method.side_effects:
         answer.status = IN_DOUBT
-        answer.reason = ErrorReason.ERROR_REASON_IN_DOUBT
-        answer.code = Code.UNKNOWN
+        answer.reason = _IN_DOUBT_REASON
+        answer.code = _UNKNOWN_CODE
 
 
 def fail(answer: Answer, status: int, reason: int, code: int) -> None:

@@ -1,10 +1,14 @@
 """A second schema for a response, in which one list of values stands for a field of all elements.
 
 Protobuf merges a singular message that comes more than once, and appends to a repeated field. So a
-response that is parsed with every message field singular and every other field repeated comes out
-as columns: `evses.distance_m` holds the distances of all elements, and what no element sets costs
-nothing. Rules of single values then hold for the elements when they hold for the columns, and
-unknown fields of any element show in one place. `plain_check` does that.
+response that is parsed with the lists of messages singular, and every field inside them repeated,
+comes out as columns: `evses.distance_m` holds the distances of all elements, and what no element
+sets costs nothing. Rules of single values then hold for the elements when they hold for the columns,
+and unknown fields of any element show in one place.
+
+Messages inside elements become columns of their own where they are plain; others become columns of
+serialised messages, for a whole message is the same again and again: the few tariffs of an operator.
+`plain_check` works on this.
 """
 
 from __future__ import annotations
@@ -18,33 +22,27 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from buf.validate import validate_pb2
-from marketplace.router.options import field_rules, message_rules
+from marketplace.router.options import field_rules, message_rules, oneof_is_required
 from marketplace.router.paths import is_map
 
 #: Package of the second schemas; reserved, so that no published file can be in it.
 PACKAGE = "gem.router.columns"
-#: Places in a response, beyond which the second schema is not worth it.
-PLACES_MAX = 200
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Place:
-    """One message type at one place of the response."""
+    """One message type at one place of the response whose fields have columns."""
 
     message: Descriptor
-    #: Message fields whose own fields have columns, by name.
-    columns: dict[str, Place] = field(default_factory=dict)
-    #: Message fields that only the full validation can judge; their column shows their presence.
-    opaque: list[str] = field(default_factory=list)
+    #: Message fields that are places themselves; all other message fields are serialised.
+    inside: dict[str, Place] = field(default_factory=dict)
 
 
 def place_of(response: Descriptor) -> Place | None:
     """Give the places of a response; None where columns would not help."""
-    if _is_opaque(response) or not any(each.is_repeated for each in response.fields):
+    if not _has_columns(response) or not any(each.is_repeated for each in response.fields):
         return None
-    budget = [PLACES_MAX]
-    place = _place(response, frozenset(), budget)
-    return place if budget[0] >= 0 else None
+    return _place(response, depth=0)
 
 
 def column_class(place: Place) -> type[Message]:
@@ -71,33 +69,33 @@ def compile_file(pool: DescriptorPool, file: descriptor_pb2.FileDescriptorProto)
 
 
 def copy_type(column: descriptor_pb2.FieldDescriptorProto, original: FieldDescriptor) -> None:
-    """Make a field a repeated one of the same scalar or enum type as another."""
+    """Make a field a repeated one of the type of another, or of bytes for a message."""
     column.label = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
+    if original.message_type is not None:
+        column.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
+        return
     column.type = descriptor_pb2.FieldDescriptorProto.Type.ValueType(original.type)
     if original.enum_type is not None:
         column.type_name = f".{original.enum_type.full_name}"
 
 
-def _place(message: Descriptor, above: frozenset[str], budget: list[int]) -> Place:
-    place = Place(message)
-    budget[0] -= 1
-    inside = above | {message.full_name}
+def _place(message: Descriptor, depth: int) -> Place:
+    """Give a place: the response, an element of one of its lists, or a plain message inside one."""
+    inside: dict[str, Place] = {}
     for each in message.fields:
         below = each.message_type
-        if below is None:
-            continue
-        if budget[0] < 0 or below.full_name in inside or _is_opaque(below):
-            place.opaque.append(each.name)
-        else:
-            place.columns[each.name] = _place(below, inside, budget)
-    return place
+        if below is not None and (
+            (depth == 0 and _has_columns(below)) or (depth == 1 and _is_plain(below))
+        ):
+            inside[each.name] = _place(below, depth + 1)
+    return Place(message, inside)
 
 
-def _is_opaque(message: Descriptor) -> bool:
-    """Whether a type has rules, or a shape, that columns cannot express."""
+def _has_columns(message: Descriptor) -> bool:
+    """Whether a type has neither rules nor a shape that columns cannot express."""
     if message_rules(message).ListFields():
-        return True
-    return any(is_map(each) or not _has_column(each) for each in message.fields)
+        return False
+    return not any(is_map(each) or not _has_column(each) for each in message.fields)
 
 
 def _has_column(each: FieldDescriptor) -> bool:
@@ -111,27 +109,30 @@ def _has_column(each: FieldDescriptor) -> bool:
     return names <= {"repeated"} and {rule.name for rule, _ in said.repeated.ListFields()} <= bounds
 
 
+def _is_plain(message: Descriptor) -> bool:
+    """Whether a type has single values only, each with rules that stand by themselves."""
+    return (
+        not message_rules(message).ListFields()
+        and not any(map(oneof_is_required, message.oneofs))
+        and not any(each.is_repeated or each.message_type is not None for each in message.fields)
+    )
+
+
 def _add_message(file: descriptor_pb2.FileDescriptorProto, place: Place) -> str:
     message = file.message_type.add(name=f"M{len(file.message_type)}")
     name = f".{file.package}.{message.name}"
     for each in place.message.fields:
         column = message.field.add(name=each.name, number=each.number)
-        if each.message_type is None:
+        below = place.inside.get(each.name)
+        if below is None:
             copy_type(column, each)
             continue
         column.label = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
         column.type = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
-        below = place.columns.get(each.name)
-        column.type_name = _add_message(file, below) if below is not None else _add_nothing(file)
+        column.type_name = _add_message(file, below)
     return name
-
-
-def _add_nothing(file: descriptor_pb2.FileDescriptorProto) -> str:
-    """Add a message without fields: it shows that something is there, and parses fast."""
-    message = file.message_type.add(name=f"M{len(file.message_type)}")
-    return f".{file.package}.{message.name}"
 
 
 def _enum_files(place: Place) -> set[str]:
     found = {each.enum_type.file.name for each in place.message.fields if each.enum_type}
-    return found.union(*map(_enum_files, place.columns.values()))
+    return found.union(*map(_enum_files, place.inside.values()))

@@ -64,7 +64,11 @@ class _Inside:
         """Give the messages of all elements in this field."""
         if self.is_repeated:
             return list(chain.from_iterable(map(self.read, elements)))
-        return [getattr(each, name) for each, has in zip(elements, self.lengths(elements), strict=True) if has]
+        return [
+            getattr(each, name)
+            for each, has in zip(elements, self.lengths(elements), strict=True)
+            if has
+        ]
 
 
 @dataclass(frozen=True, slots=True)

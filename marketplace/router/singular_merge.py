@@ -26,6 +26,8 @@ _RANGES = {
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
 _FLOAT_MAX: float = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
+#: Room for the sum of more answers than there can be.
+_HEADROOM_BITS = 64
 _DOUBLE_MAX: float = struct.unpack("<d", b"\xff\xff\xff\xff\xff\xff\xef\x7f")[0]
 
 
@@ -109,8 +111,8 @@ def _sum_of_floats(field: FieldDescriptor) -> Combine:
         found = values(messages)
         if found:
             total = math.nan if any(map(math.isnan, found)) else _exact_sum(found)
-            # Rounds to the field's precision; beyond the largest number it stays there.
-            setattr(merged, name, min(max(total, -highest), highest) if total == total else total)  # noqa: PLR0124  # the test for NaN
+            is_number = not math.isnan(total)
+            setattr(merged, name, min(max(total, -highest), highest) if is_number else total)
 
     return combine
 
@@ -119,7 +121,9 @@ def _exact_sum(values: Sequence[float]) -> float:
     try:
         return math.fsum(values)
     except OverflowError:
-        return math.copysign(math.inf, sum(value / 2**64 for value in values))
+        # A partial sum is too large for a float, though the whole need not be.
+        scaled = math.fsum(math.ldexp(value, -_HEADROOM_BITS) for value in values)
+        return scaled * 2.0**_HEADROOM_BITS
     except ValueError:
         return math.nan
 

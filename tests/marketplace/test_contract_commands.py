@@ -12,7 +12,7 @@ from foundation.certificates import CertificateAuthority
 from foundation.errors import MarketError
 from gem.marketplace.v1.contract_pb2 import ContractState
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from tests.control_plane import ControlPlane, control_plane
+from tests.control_plane import BUSINESS, PROFILE, ControlPlane, control_plane
 from tests.interceptors.support import raises
 
 SUSPEND = "ContractService/SuspendContract"
@@ -117,9 +117,41 @@ async def test_a_connection_that_dies_under_a_command_leaves_it_to_be_repeated(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
-        while not waiting.done() and not await holder.scalar(kill):
-            await asyncio.sleep(0.01)
+        killed = 0
+        while not killed:
+            # Its own transaction each time: activity is shown as it was at the first look.
+            async with plane.engine.connect() as killer:
+                killed = int(await killer.scalar(kill) or 0)
         with pytest.raises(MarketError, check=raises(ErrorReason.ERROR_REASON_STORAGE_UNAVAILABLE)):
             await waiting
     suspended = await plane.ask("evsp", SUSPEND, **wanted)
     assert suspended.contract.state == ContractState.CONTRACT_STATE_SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "wanted"),
+    [
+        ("evsp", "ContractService/GetContract", {"contract_id": "\0"}),
+        ("evsp", "ContractService/ListContracts", {"service_id": "a\0b"}),
+        ("evsp", SUSPEND, {"contract_id": "\0"}),
+        ("evsp", "ContractService/CreateContract", {"offering_id": "\0", "accepted": True}),
+        ("evsp", "ServiceRegistryService/ListServices", {"interface_name": "\0"}),
+        ("evsp", "InterfaceCatalogService/GetInterface", {"interface_name": "\0"}),
+        (BUSINESS, "PartnerService/GetPartner", {"partner_id": "\0"}),
+        (
+            BUSINESS,
+            "PartnerService/RegisterPartner",
+            {
+                "partner_id": "acme",
+                "profile": {**PROFILE, "company_name": "a\0b"},
+                "roles": [1],
+                "accepted_partner_contract_version": 1,
+            },
+        ),
+    ],
+)
+async def test_a_nul_in_a_text_is_the_callers_fault(
+    plane: ControlPlane, who: str, method: str, wanted: dict[str, Any]
+) -> None:
+    with pytest.raises(MarketError, check=raises(ErrorReason.ERROR_REASON_REQUEST_INVALID)):
+        await plane.ask(who, method, **wanted)

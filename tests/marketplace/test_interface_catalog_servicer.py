@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
@@ -40,10 +40,10 @@ async def test_publishing_is_the_technical_operators(plane: ControlPlane, who: s
     "raw",
     [
         b"\xff",
-        FileDescriptorSet().SerializeToString(),
+        FileDescriptorSet(file=[FileDescriptorProto(name="a.proto")]).SerializeToString(),
         descriptor_set("message Ask {} message Found {}" + service(rpc())),
     ],
-    ids=["garbage", "empty", "without provider answers"],
+    ids=["garbage", "without a service", "without provider answers"],
 )
 async def test_what_breaks_the_rules_of_the_catalogue_is_not_published(
     plane: ControlPlane, raw: bytes

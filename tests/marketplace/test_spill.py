@@ -130,6 +130,18 @@ async def test_what_was_put_aside_stays_on_disk_and_is_not_drained_again(tmp_pat
     assert await adopt(tmp_path, MEGABYTE) is None
 
 
+async def test_a_record_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    spill = await open_own(tmp_path, uuid4(), MEGABYTE)
+    entries = [entry_of(), entry_of()]
+    await spill.append(Batch(finals=entries))
+    spill._database.execute("UPDATE record SET body = 'broken' WHERE sequence = 1")
+    chunk = await spill.first(10)
+    assert chunk is not None
+    assert chunk.batch.finals == entries[1:]
+    assert (spill.count, spill.rejected) == (1, 1)
+    await spill.close()
+
+
 async def test_only_one_of_two_workers_takes_an_orphan_over(tmp_path: Path) -> None:
     entry = entry_of()
     await _left_behind(tmp_path, Batch(finals=[entry]), uuid4().hex)

@@ -9,11 +9,18 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.group_commit import GroupLimits
-from marketplace.transaction_log import DurableTransactionLog, LogLimits, printable
+from marketplace.transaction_log import (
+    DurableTransactionLog,
+    LogFigures,
+    LogLimits,
+    printable,
+)
+from marketplace.transaction_log_metrics import TransactionLogMetrics
 from tests.transaction_log_support import (
     FAST,
     IN_DOUBT,
@@ -218,3 +225,27 @@ async def test_what_a_log_could_not_drain_the_next_one_of_the_host_does(
     assert {row["worker_id"] for row in await rows(log_url)} == {lonely.worker_id}
     assert len(await rows(log_url, "failed_call")) == 1
     assert list((tmp_path / "spill").iterdir()) == []
+
+
+async def test_metrics_show_the_state_and_count_what_happened_once(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    metrics = TransactionLogMetrics(registry)
+    log = log_without_database(tmp_path)
+    async with running(log):
+        await log.record([entry_of(), entry_of()])
+        metrics.update(log.figures())
+        await log.record([entry_of()])
+        metrics.update(log.figures())
+        metrics.update(log.figures())
+    prefix = "gemarket_transaction_log_"
+    assert registry.get_sample_value(prefix + "spilled_total") == 3
+    assert registry.get_sample_value(prefix + "spill_records") == 3
+    assert registry.get_sample_value(prefix + "spilling") == 1
+    assert registry.get_sample_value(prefix + "failed_calls_dropped_total") == 0
+
+
+async def test_the_observer_is_told_from_the_start(tmp_path: Path) -> None:
+    seen: list[LogFigures] = []
+    log = DurableTransactionLog(no_database, tmp_path / "spill", NOWHERE, observe=seen.append)
+    async with running(log):
+        await eventually(lambda: bool(seen), 5)

@@ -29,7 +29,7 @@ CREATE TABLE mobility.operator (
 # `message` is the rendered gem.charging.v1.Evse without distance, status and what the marketplace
 # stamps. The columns beside it hold what a search compares: masks have bit n for enum value n (or
 # for n phases); the arrays describe one connector at each position. Columns that decide come first,
-# since PostgreSQL unpacks a row only as far as it must; the free tenth of a page takes new statuses.
+# since PostgreSQL unpacks a row only as far as it must; a tenth of a page is free for new statuses.
 _EVSE = """
 CREATE TABLE mobility.evse (
     operator_ref integer NOT NULL REFERENCES mobility.operator,

@@ -39,6 +39,7 @@ from tests.relay_market import (
     target_of,
     timed_out,
     unreachable,
+    until,
 )
 
 
@@ -65,12 +66,19 @@ class Asking:
         )
         self.untouched: bool | None = None
 
-    async def __call__(self, method: str = "Get", budget_s: float = 1.0, left: int = 1000) -> Answer:
+    async def __call__(
+        self, method: str = "Get", budget_s: float = 1.0, left: int = 1000
+    ) -> Answer:
         answer = pending(target_of("alpha"), 1)
         call = Market().call(method)
         metadata = (("gem-call", "x"),)
         question = Question(
-            call, method_of(method), query(method, "private"), metadata, self.clock() + budget_s, left
+            call,
+            method_of(method),
+            query(method, "private"),
+            metadata,
+            self.clock() + budget_s,
+            left,
         )
         self.untouched = await self.asker.ask(question, answer, question.answer_by_s)
         return answer
@@ -211,8 +219,7 @@ async def test_a_cancelled_ask_cancels_the_provider_and_says_how_it_stood(
     answer = pending(target_of("alpha"), 1)
     question = Question(Market().call(method), method_of(method), b"", (), 200.0, 1000)
     task = asyncio.create_task(asking.asker.ask(question, answer, 200.0))
-    while not asking.providers.asked:
-        await asyncio.sleep(0)
+    await until(lambda: asking.providers.asked)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

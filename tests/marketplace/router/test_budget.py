@@ -85,9 +85,7 @@ def test_a_call_without_a_deadline_of_its_own_gets_the_default_budget() -> None:
 
 
 def test_only_what_the_marketplace_says_and_the_trace_travels_to_a_provider() -> None:
-    a_call = call(
-        gem_provider="alpha", gem_budget_ms="5", authorization="secret", tracestate="a=b"
-    )
+    a_call = call(gem_provider="alpha", gem_budget_ms="5", authorization="secret", tracestate="a=b")
     a_call.traceparent = "00-1-2-01"
     metadata = target_metadata(call_metadata(a_call), target_of("alpha"), None)
     assert dict(metadata) == {

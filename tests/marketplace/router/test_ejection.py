@@ -87,7 +87,9 @@ def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
     assert ejection.admits(KEY, now_s)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ok", "failed", "gone"]), st.floats(0, 20)), max_size=60))
+@given(
+    st.lists(st.tuples(st.sampled_from(["ok", "failed", "gone"]), st.floats(0, 20)), max_size=60)
+)
 def test_an_endpoint_is_never_left_out_longer_than_the_limit(
     history: list[tuple[str, float]],
 ) -> None:

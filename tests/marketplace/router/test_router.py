@@ -26,6 +26,7 @@ from tests.relay_market import (
     refused,
     timed_out,
     unreachable,
+    until,
 )
 
 STORAGE_AWAY = MarketError(ErrorReason.ERROR_REASON_STORAGE_UNAVAILABLE, "The storage is away.")
@@ -256,8 +257,7 @@ async def test_an_impatient_second_cancel_loses_no_entry() -> None:
     market.providers.behaviours = {"alpha": hangs, "beta": hangs}
     market.log.delay_s = 0.05
     task = asyncio.create_task(market.router.serve(market.call("OrderAll", b"")))
-    while not market.providers.asked:
-        await asyncio.sleep(0.01)
+    await until(lambda: market.providers.asked)
     for _ in range(10):
         task.cancel()
         await asyncio.sleep(0)

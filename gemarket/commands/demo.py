@@ -1,0 +1,67 @@
+"""`gemarket demo`: the market's main job on real data, with providers that stop, hang and lie."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from grpc import aio
+from rich.markup import escape
+
+from foundation.errors import SettingsError
+from foundation.lifetime import wait_for_stop
+from foundation.settings import Settings
+from gemarket.console import errors, output, show_failure
+from gemarket.demonstration import Demonstration, StepFailedError
+from gemarket.hints import next_steps
+from gemarket.logs import configure_logs
+from gemarket.market import Market
+from gemarket.options import settings_of
+from gemarket.reference import Reference
+from gemarket.supervisor import ChildFailedError
+
+Once = Annotated[
+    bool, typer.Option(envvar="ONCE", help="End after the last step instead of staying up.")
+]
+
+
+def demo(*, once: Once = False) -> None:
+    """Start a market with real operators, break some of them, and show what a caller gets.
+
+    Ends with status 0 only if every step held. The data directory is temporary.
+    """
+    configure_logs(level=40)
+    try:
+        with tempfile.TemporaryDirectory(prefix="gemarket-demo-") as folder:
+            settings = settings_of(Path(folder), port=0, metrics_port=0, workers=2)
+            uvloop.run(_demo(settings, once))
+    except aio.AioRpcError as error:
+        show_failure(error)
+        raise typer.Exit(1) from None
+    except (StepFailedError, SettingsError, ChildFailedError, OSError) as error:
+        errors.print(f"[red bold]the demonstration failed:[/] {escape(str(error))}")
+        raise typer.Exit(1) from None
+
+
+async def _demo(settings: Settings, once: bool) -> None:
+    market = Market(settings)
+    try:
+        with output.status("starting database, authority, workers and five operators"):
+            await market.start()
+            reference = Reference(market)
+            await reference.start()
+        endpoints = market.endpoints(reference.identities(), reference.endpoints())
+        endpoints.write(market.layout.endpoints)
+        async with Demonstration(market, reference) as demonstration:
+            await demonstration.run()
+        output.rule("What to try next")
+        output.print(next_steps(endpoints, market.layout), highlight=False, soft_wrap=True)
+        if not once:
+            output.print("[bold]The market stays up; Ctrl-C ends it.[/]")
+            await wait_for_stop()
+    finally:
+        await market.stop()
+    output.print("[green bold]every step held[/]")
