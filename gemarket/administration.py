@@ -107,8 +107,16 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         await self.channel.close()
 
+    async def ensure_interface(self, files: bytes) -> None:
+        """Publish a descriptor set unless it is published already (technical operator)."""
+        try:
+            await self.publish_interface(files)
+        except aio.AioRpcError as error:
+            if error.code() is not StatusCode.ALREADY_EXISTS:
+                raise
+
     async def publish_interface(self, files: bytes) -> Sequence[interface_pb2.Interface]:
-        """Publish a descriptor set (technical operator); the same again changes nothing."""
+        """Publish a descriptor set (technical operator)."""
         request = catalog.PublishInterfaceRequest(request_id=new_request_id(), descriptor_set=files)
         response = await self.catalog.PublishInterface(request, timeout=_TIMEOUT_S)
         return response.interfaces

@@ -13,19 +13,29 @@ from gem.marketplace.v1 import (
     service_registry_service_pb2,
     transaction_service_pb2,
 )
+from gem.options.v1 import options_pb2
 from interceptors.core_services import CoreServices
+from interceptors.health import SERVICE as HEALTH
+from interceptors.health import HealthServicer
+from interceptors.reflection import ReflectionServicer, reflection_services
 from marketplace.certificate_servicer import Authority
 from marketplace.contract_servicer import ContractServicer
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.partner_servicer import PartnerServicer
+from marketplace.routing_barrier import RoutingBarrier
+from marketplace.routing_feed import RoutingFeed
 from marketplace.service_registry_servicer import ServiceRegistryServicer
 from marketplace.storage_command import Commands
 from marketplace.transaction_servicer import TransactionServicer
 
+_PUBLIC = (options_pb2.ACCESS_ROLE_PUBLIC,)
 
-def core_services(engine: AsyncEngine, authority: CertificateAuthority) -> CoreServices:
-    """Register every core service."""
-    commands = Commands(engine)
+
+def core_services(
+    engine: AsyncEngine, authority: CertificateAuthority, barrier: RoutingBarrier
+) -> CoreServices:
+    """Register every core service of the marketplace."""
+    commands = Commands(engine, effective=barrier.wait)
     core = CoreServices(violations)
     servicers = (
         (
@@ -41,3 +51,28 @@ def core_services(engine: AsyncEngine, authority: CertificateAuthority) -> CoreS
         (service,) = module.DESCRIPTOR.services_by_name.values()
         core.add(service, servicer)
     return core
+
+
+def add_health(core: CoreServices, feed: RoutingFeed, max_age_s: float) -> HealthServicer:
+    """Register the health service: overall, and for every core service and published interface."""
+
+    def served() -> set[str]:
+        own = {service.full_name for service in core.services()}
+        return own | set(feed.current().interfaces())
+
+    servicer = HealthServicer(served, lambda: feed.age_s() <= max_age_s)
+    core.add(HEALTH, servicer, _PUBLIC)
+    feed.on_change.append(lambda _: servicer.notify())
+    return servicer
+
+
+def add_reflection(core: CoreServices, feed: RoutingFeed) -> None:
+    """Register reflection of the core services and of every published interface."""
+
+    def interfaces() -> dict[str, bytes]:
+        found = feed.current().interfaces()
+        return {name: rules.descriptor_set for name, rules in found.items()}
+
+    servicer = ReflectionServicer(core.services, interfaces)
+    for service in reflection_services():
+        core.add(service, servicer, _PUBLIC)

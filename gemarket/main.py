@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; says what to install where only the stubs are installed."""
+    # Children are spawned by exec, which needs nothing of grpc; its support of forks only warns.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         from gemarket.commands.application import application  # noqa: PLC0415
     except ModuleNotFoundError as missing:

@@ -58,7 +58,7 @@ class Reference:
             Connection(market.address, layout.operator("technical")) as technical,
         ):
             files = descriptor_set(evse_search_service_pb2.DESCRIPTOR)
-            await technical.publish_interface(files)
+            await technical.ensure_interface(files)
             await self._ensure_partner(business, REQUESTER)
             for operator in operators:
                 await self._ensure_partner(business, _plan_of(operator))

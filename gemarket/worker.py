@@ -21,7 +21,7 @@ from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw, open_engine
 from foundation.lifetime import wait_for_stop
 from foundation.settings import Settings
-from gemarket.core import core_services
+from gemarket.core import add_health, add_reflection, core_services
 from gemarket.layout import Layout
 from gemarket.limits import admission_limits, channel_limits, router_limits, server_limits
 from gemarket.logs import configure_logs
@@ -40,8 +40,10 @@ from interceptors.telemetry import Telemetry
 from interceptors.transaction_log import FailedCallRecorder
 from marketplace.provider_channels import ProviderChannels
 from marketplace.router.router import Router
+from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
 from marketplace.transaction_log import DurableTransactionLog
+from marketplace.transaction_log_metrics import TransactionLogMetrics
 
 _POOL_SIZE = 8
 
@@ -75,7 +77,10 @@ async def serve(config: WorkerConfig) -> None:
 
         engine = open_engine(config.database_url, _POOL_SIZE)
         stack.push_async_callback(engine.dispose)
-        log = DurableTransactionLog(lambda: connect_raw(config.database_url), layout.spill)
+        observe = TransactionLogMetrics(REGISTRY).update
+        log = DurableTransactionLog(
+            lambda: connect_raw(config.database_url), layout.spill, observe=observe
+        )
         await log.start()
         stack.push_async_callback(log.close)
         feed = RoutingFeed(config.database_url)
@@ -88,7 +93,9 @@ async def serve(config: WorkerConfig) -> None:
         stack.push_async_callback(channels.close)
 
         routes = FreshRoutes(feed, limits.snapshot_max_age_s)
-        core = core_services(engine, authority)
+        core = core_services(engine, authority, RoutingBarrier(feed))
+        health = add_health(core, feed, limits.snapshot_max_age_s)
+        add_reflection(core, feed)
         known = KnownMethods(core, feed)
         telemetry = Telemetry(metrics, known.is_known, tracer)
         router = Router(routes.current, channels, log, router_limits(limits), telemetry)
@@ -108,6 +115,7 @@ async def serve(config: WorkerConfig) -> None:
         )
         chain = build_chain(parts, dispatch(core.methods(), router.serve))
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
+        server.before_drain(health.enter_drain)
         server.before_drain(admission.close)
         certificate_file = settings.tls.certificate_file or layout.listener.certificate_file
         key_file = settings.tls.key_file or layout.listener.key_file

@@ -25,8 +25,9 @@ from interceptors.status import budget_exceeded, internal_error, settle_cancella
 _Metadata = Sequence[tuple[str, str | bytes]]
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
-#: What only the marketplace says, and says to providers: dropped from what a caller sends.
-RESERVED_METADATA = ("gem-requester", "gem-contract", "gem-call")
+#: What only the marketplace says, and says to providers: dropped from what a caller sends. A third,
+#: `gem-contract`, stays: with it a caller names the contract that it means.
+RESERVED_METADATA = ("gem-requester", "gem-call")
 #: How often calls in flight are looked at for their deadlines: far cheaper than a timer a call.
 _SWEEP_S = 0.05
 _CUT_GRACE_S = 1.0

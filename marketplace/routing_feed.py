@@ -28,11 +28,14 @@ from marketplace.router.interface import compile_interface
 from marketplace.router.method_rules import InterfaceRules
 from marketplace.router.snapshot import RoutingSnapshot
 from marketplace.routing_change import RoutingChange, parse_notification, united
-from marketplace.storage_routing import CHANNEL
+from marketplace.routing_peers import RoutingPeers
+from marketplace.storage_routing import APPLIED_CHANNEL, CHANNEL
 from marketplace.storage_snapshot import SnapshotStorage
 
 #: Notifications that wait to be applied; when more come, all is loaded instead.
 PENDING_MAX = 10_000
+#: How often a wait for other workers looks whether one of them has fallen silent.
+_PEERS_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class RoutingFeed:
         self._compiled: dict[int, tuple[InterfaceRules, ...]] = {}
         self._snapshot = RoutingSnapshot()
         self._confirmed_s: float | None = None
+        self._peers = RoutingPeers()
         self._pending: deque[tuple[int, RoutingChange]] = deque()
         self._overflowed = False
         self._wake = asyncio.Event()
@@ -125,6 +129,14 @@ class RoutingFeed:
             while self._snapshot.version < version:
                 await self._changed.wait()
 
+    async def wait_for_all(self, version: int) -> None:
+        """Wait until every worker, this one included, has at least this version."""
+        while self._snapshot.version < version or not self._peers.all_have(
+            version, time.monotonic()
+        ):
+            with suppress(TimeoutError):  # a worker that falls silent gives no signal
+                await asyncio.wait_for(self._changed.wait(), _PEERS_LOOK_S)
+
     async def _run(self) -> None:
         """Serve one connection after the other for ever."""
         while True:
@@ -147,8 +159,10 @@ class RoutingFeed:
             # Listening starts before the load reads its version: no change falls in between.
             self._pending.clear()
             await connection.add_listener(CHANNEL, self._heard)
+            await connection.add_listener(APPLIED_CHANNEL, self._heard_applied)
             storage = SnapshotStorage(connection)
             await self._load(storage)
+            await self._tell(storage)
             self._retry_s = self._timing.first_retry_s
             await self._follow(connection, storage)
         finally:
@@ -164,8 +178,9 @@ class RoutingFeed:
                 raise ConnectionError
             if self._pending or self._overflowed:
                 await self._apply(storage)
-                continue
-            expected = await self._beat(storage, expected)
+            else:
+                expected = await self._beat(storage, expected)
+            await self._tell(storage)
 
     async def _beat(self, storage: SnapshotStorage, expected: int) -> int:
         """Look at the committed version; give it where its notification is still to come.
@@ -273,10 +288,14 @@ class RoutingFeed:
             )
             return ()
 
+    async def _tell(self, storage: SnapshotStorage) -> None:
+        """Tell all workers which version this one has; also a sign of life."""
+        word = self._peers.word(self._snapshot.version)
+        await storage.tell(word, self._timing.heartbeat_timeout_s)
+
     def _swap(self, snapshot: RoutingSnapshot, change: FeedChange) -> None:
         self._snapshot = snapshot
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._signal_change()
         for callback in self.on_change:
             try:
                 callback(change)
@@ -289,6 +308,14 @@ class RoutingFeed:
             self._pending.clear()
         self._pending.append(parse_notification(str(payload)))
         self._wake.set()
+
+    def _heard_applied(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        self._peers.hear(str(payload), time.monotonic())
+        self._signal_change()
+
+    def _signal_change(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _terminated(self, _connection: Any) -> None:
         self._wake.set()

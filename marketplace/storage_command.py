@@ -22,6 +22,7 @@ from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.actor import Actor, actor_of
+from marketplace.storage_routing import routing_version
 from marketplace.storage_tables import COMMAND
 
 R = TypeVar("R", bound=Message)
@@ -128,9 +129,16 @@ class Work:
 class Commands:
     """Runs the core services' calls, each in one transaction."""
 
-    def __init__(self, engine: AsyncEngine, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        clock: Callable[[], datetime] = utc_now,
+        effective: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """`effective(version)` waits until every worker routes by that version or a later one."""
         self._engine = engine
         self._clock = clock
+        self._effective = effective
 
     async def run(
         self,
@@ -139,16 +147,23 @@ class Commands:
         response_class: type[R],
         work: Callable[[Work], Awaitable[R]],
     ) -> R:
-        """Do a command once; see `transaction` and `once` for what they raise."""
+        """Do a command once; see `transaction` and `once` for what they raise.
+
+        Returns when the next call on any worker follows it, also for a repetition.
+        """
         async with transaction(self._engine) as connection:
             open_work = Work(connection, actor_of(call), self._clock())
 
             async def do() -> R:
                 return await work(open_work)
 
-            return await once(
+            response = await once(
                 connection, open_work.actor, request, response_class, open_work.now, do
             )
+            version = await routing_version(connection)
+        if self._effective is not None:
+            await self._effective(version)
+        return response
 
     @asynccontextmanager
     async def read(self, call: Call) -> AsyncIterator[Work]:

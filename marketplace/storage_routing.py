@@ -9,6 +9,8 @@ from marketplace.routing_change import RoutingChange
 
 #: The PostgreSQL channel of the notifications.
 CHANNEL = "gem_routing"
+#: On which workers tell each other the version that each has applied.
+APPLIED_CHANNEL = "gem_routing_applied"
 
 _ANNOUNCE = text(
     "WITH bumped AS (UPDATE marketplace.routing_version SET version = version + 1"
@@ -26,3 +28,9 @@ async def announce(connection: AsyncConnection, change: RoutingChange) -> int:
     parameters = {"channel": CHANNEL, "change": change.encode()}
     row = (await connection.execute(_ANNOUNCE, parameters)).one()
     return int(row.version)
+
+
+async def routing_version(connection: AsyncConnection) -> int:
+    """Give the routing version as this transaction sees it."""
+    query = text("SELECT version FROM marketplace.routing_version")
+    return int((await connection.execute(query)).scalar_one())

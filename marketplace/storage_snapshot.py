@@ -16,6 +16,7 @@ from gem.common.v1.identifier_pb2 import IdentifierKind
 from gem.options.v1.options_pb2 import AccessRole, RouteKey
 from interceptors.certificate import CertificateRecord
 from marketplace.router.target import Price, Target
+from marketplace.storage_routing import APPLIED_CHANNEL
 
 #: Rows that are fetched at a time: between two fetches other tasks of the loop run.
 CHUNK_ROWS = 2000
@@ -118,6 +119,12 @@ class SnapshotStorage:
     async def version(self, timeout_s: float) -> int:
         """Give the version that is committed now."""
         return int(await self._connection.fetchval(VERSION, timeout=timeout_s))
+
+    async def tell(self, word: str, timeout_s: float) -> None:
+        """Tell every worker something about the version that this one has."""
+        await self._connection.execute(
+            "SELECT pg_notify($1, $2)", APPLIED_CHANNEL, word, timeout=timeout_s
+        )
 
     async def everything(self) -> RoutingRows:
         """Read all rows as they were at one instant."""

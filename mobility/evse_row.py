@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gem.charging.v1 import evse_pb2
 from mobility.tariff_price import compared_price
 
-_MOST_MEMBERSHIPS = 32
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def evse_key(evse_id: str) -> str:
@@ -88,7 +89,7 @@ def row_of(evse: evse_pb2.Evse) -> EvseRow:
         connector_powers_w=[connector.power_w for connector in connectors],
         connector_phases=[connector.phases for connector in connectors],
         access=evse.access,
-        memberships=[name.casefold() for name in evse.memberships][:_MOST_MEMBERSHIPS],
+        memberships=[name.casefold() for name in evse.memberships],
         green=evse.energy_mix.green,
         energy_mask=_energy_mask(evse.energy_mix),
         currency_code=price.currency_code if price else None,
@@ -112,7 +113,9 @@ def fill(
     evse.status = status  # type: ignore[assignment]  # an enum's number
     evse.distance_m = distance_m
     if status_time is not None:
-        evse.status_time.FromDatetime(status_time)
+        microseconds = (status_time - _EPOCH) // _MICROSECOND
+        evse.status_time.seconds = microseconds // 1_000_000
+        evse.status_time.nanos = microseconds % 1_000_000 * 1000
 
 
 def locality(latitude_e7: int, longitude_e7: int) -> int:

@@ -179,8 +179,10 @@ def _add_connector(query: Query, wanted: evse_search_service_pb2.EvseFilter) -> 
         together.append(("power_w >= {}::integer", wanted.min_power_w))
     if len(together) > 1:
         conditions = " AND ".join(condition for condition, _ in together)
+        # Of a single connector the columns of the whole EVSE have said all.
         query.where(
-            "EXISTS (SELECT FROM unnest(connector_kinds, connector_plugs, connector_powers_w,"
-            f" connector_phases) AS c(kind, plug, power_w, phases) WHERE {conditions})",
+            "(cardinality(connector_kinds) = 1 OR EXISTS (SELECT FROM unnest(connector_kinds,"
+            " connector_plugs, connector_powers_w, connector_phases)"
+            f" AS c(kind, plug, power_w, phases) WHERE {conditions}))",
             *(value for _, value in together),
         )

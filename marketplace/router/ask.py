@@ -141,7 +141,8 @@ class Asker:
             return True
         target = answer.target
         span = self.span(question.call, target, question.method)
-        metadata = target_metadata(question.metadata, target, span.traceparent if span else None)
+        traceparent = question.call.traceparent if span is None else span.traceparent
+        metadata = target_metadata(question.metadata, target, traceparent)
         mark_sent(answer, question.method)
         untouched = False
         try:

@@ -71,30 +71,25 @@ def _budget_s(text: str | bytes) -> float:
 
 
 def call_metadata(call: Call) -> Metadata:
-    """Give what every provider asked in this call is told; `target_metadata` adds its contract.
+    """Give what every provider asked in this call is told; `target_metadata` adds the rest.
 
-    This is the whole allow-list: nothing else that the caller sent travels on.
+    These two are the whole allow-list: nothing else that the caller sent travels on.
     """
     assert call.caller is not None
-    pairs: Metadata = (
-        ("gem-requester", call.caller.subject_id),
-        ("gem-call", str(call.call_id)),
-    )
-    traceparent = call.traceparent
-    if traceparent is None or len(traceparent) > _TRACE_CHARACTERS:
-        return pairs
+    requester = ("gem-requester", call.caller.subject_id)
+    call_id = ("gem-call", str(call.call_id))
     state = call.metadata.get("tracestate")
-    if isinstance(state, str) and len(state) <= _TRACE_CHARACTERS:
-        pairs = (*pairs, ("tracestate", state))
-    return (*pairs, ("traceparent", traceparent))
+    if isinstance(state, str) and call.traceparent and len(state) <= _TRACE_CHARACTERS:
+        return (requester, call_id, ("tracestate", state))
+    return (requester, call_id)
 
 
 def target_metadata(common: Metadata, target: Target, traceparent: str | None) -> Metadata:
-    """Give the metadata of one ask; `traceparent` of the ask's own span replaces the call's."""
-    if traceparent is not None:
-        common = tuple(pair for pair in common if pair[0] != "traceparent")
-        return (*common, ("gem-contract", target.contract_id), ("traceparent", traceparent))
-    return (*common, ("gem-contract", target.contract_id))
+    """Give the metadata of one ask; `traceparent` is that of its own span, else the call's."""
+    contract = ("gem-contract", target.contract_id)
+    if traceparent is None or len(traceparent) > _TRACE_CHARACTERS:
+        return (*common, contract)
+    return (*common, contract, ("traceparent", traceparent))
 
 
 class RetryBudget:

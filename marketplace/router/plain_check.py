@@ -2,16 +2,15 @@
 
 protovalidate spends some ten microseconds on one element of a result, more than all else that is
 done with it. Here the rules are checked on columns (see `columns`), all elements of an answer at a
-time. Fields that must be there are counted: the bytes are those that the router itself writes, in
-which an element has a field once or not at all. Only the lengths of lists inside elements are
-looked up one by one. Types with rules across fields go to protovalidate, each message by itself.
+time. Fields that must be there are counted: the bytes are those that protobuf writes itself, in
+which an element has a field once or not at all. Only what counting cannot tell, such as the length
+of one element's list, is looked up element by element.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 from operator import attrgetter, methodcaller
 from typing import Any
 
@@ -24,13 +23,11 @@ from protovalidate import CompilationError, EvaluationError, Validator
 from buf.validate import validate_pb2
 from marketplace.router.columns import Place, column_class, place_of
 from marketplace.router.options import field_rules, oneof_is_required, stamp_of
-from marketplace.router.value_rules import ValuesCheck, compile_values
+from marketplace.router.value_rules import ValuesCheck, compile_messages, compile_values
 
 #: `check(raw, message)`, where `raw` is what `message` was serialised to: True where the message
 #: surely keeps all rules; it has no unknown fields then.
 PlainCheck = Callable[[bytes, Any], bool]
-#: Gives the messages at one place when somebody has to look at them.
-_Elements = Callable[[], Sequence[Any]]
 
 _ANY_LENGTH = (0, 2**63)
 
@@ -40,121 +37,85 @@ class _Doubt(Exception):  # noqa: N818  # no error: the full validation decides
 
 
 @dataclass(frozen=True, slots=True)
-class _Inside:
-    """A field of a place, and what is checked about it."""
+class _Column:
+    """What is checked about one field of all elements at a place."""
 
-    #: Reads the field of one element.
+    #: Gives the field of one element; of a singular message, whether it is set.
     read: Callable[[Any], Any]
+    #: Check of the values; None where any will do.
+    holds: ValuesCheck | None
+    #: Whether an element without the field breaks a rule.
+    is_needed: bool
+    #: Least and greatest length of the list in one element; None where any will do.
+    bounds: tuple[int, int] | None
+    #: Check of the messages inside, where they have columns themselves.
+    inside: _PlaceCheck | None
     is_repeated: bool
-    #: Least and greatest length of the list in one element.
-    bounds: tuple[int, int] = _ANY_LENGTH
-    #: Check of the values, for fields that are no messages; None where any will do.
-    holds: ValuesCheck | None = None
-    #: Check of the place inside, for message fields; None where only protovalidate can.
-    place: _PlaceCheck | None = None
-    is_message: bool = False
-
-    def lengths(self, elements: Sequence[Any]) -> list[int]:
-        """Give how many messages or values each element has in this field."""
-        if self.is_repeated:
-            return list(map(len, map(self.read, elements)))
-        return list(map(self.read, elements))
-
-    def messages(self, elements: Sequence[Any], name: str) -> list[Any]:
-        """Give the messages of all elements in this field."""
-        if self.is_repeated:
-            return list(chain.from_iterable(map(self.read, elements)))
-        return [
-            getattr(each, name)
-            for each, has in zip(elements, self.lengths(elements), strict=True)
-            if has
-        ]
 
 
 @dataclass(frozen=True, slots=True)
 class _PlaceCheck:
     """What is checked about all elements at one place of an answer."""
 
-    fields: Mapping[str, _Inside]
-    #: Singular fields without which an element breaks a rule.
-    needed: frozenset[str]
-    #: Lists that may not be empty.
-    filled: frozenset[str]
-    #: Oneofs of which an element needs one.
+    columns: Mapping[str, _Column]
+    #: Number of columns that are needed, or have a least length.
+    needed: int
+    #: Each gives the member of a oneof that an element needs.
     oneofs: tuple[Callable[[Any], Any], ...]
-    #: Whether it matters here how many elements there are.
+    #: Whether it matters how many elements there are.
     counts: bool
 
+    def has_unknown_fields(self, columns: Any, count: int, elements: Sequence[Any]) -> bool:
+        """Check the elements at this place; say whether any has unknown fields.
 
-@dataclass(slots=True)
-class _Pass:
-    """One answer on its way through the checks."""
-
-    has_unknown_fields: bool = False
-    #: Messages of types without columns, for protovalidate.
-    opaque: list[Any] = field(default_factory=list)
-
-    def look(self, check: _PlaceCheck, column: Any, count: int, elements: _Elements) -> None:
-        """Check one place, which has `count` elements. Raises `_Doubt`."""
-        if len(UnknownFieldSet(column)):
-            self.has_unknown_fields = True
-        there: set[str] = set()
-        for described, found in column.ListFields():
-            name: str = described.name
-            inside = check.fields.get(name)
-            if inside is None:
+        `count` is their number where that matters. `elements` are the elements themselves; they are
+        not given for plain messages inside elements, whose columns tell all. Raises `_Doubt`.
+        """
+        found_unknown = len(UnknownFieldSet(columns)) > 0
+        needed = 0
+        known = self.columns
+        for described, values in columns.ListFields():
+            column = known.get(described.name)
+            if column is None:
                 continue
-            there.add(name)
-            is_needed = name in check.needed
-            if inside.is_message:
-                total = self._look_inside(name, inside, found, elements, counts=is_needed)
+            if column.inside is not None:
+                found_unknown |= _look_inside(column, values, count, elements)
             else:
-                total = _check_values(inside, found, elements)
-            if is_needed and total != count:
-                raise _Doubt
-        if not (there >= check.needed and there >= check.filled):
+                if column.holds is not None and not column.holds(values):
+                    raise _Doubt
+                if column.is_needed and len(values) != count:
+                    raise _Doubt
+                if column.bounds is not None:
+                    _check_lengths(column, len(values), elements)
+            needed += column.is_needed or (column.bounds is not None and column.bounds[0] > 0)
+        if needed != self.needed or not all(all(map(one, elements)) for one in self.oneofs):
             raise _Doubt
-        for chosen in check.oneofs:
-            if not all(map(chosen, elements())):
-                raise _Doubt
-
-    def _look_inside(
-        self, name: str, inside: _Inside, column: Any, elements: _Elements, *, counts: bool
-    ) -> int:
-        """Check a message field of all elements; give its number of messages if it `counts`."""
-        check = inside.place
-        total = 0
-        if counts or inside.bounds != _ANY_LENGTH or (check is not None and check.counts):
-            lengths = inside.lengths(elements())
-            low, high = inside.bounds
-            if min(lengths) < low or max(lengths) > high:
-                raise _Doubt
-            total = sum(lengths)
-        if check is None:
-            self.opaque += inside.messages(elements(), name)
-            return total
-        listed: list[Any] = []
-
-        def below() -> Sequence[Any]:
-            if not listed:
-                listed.extend(inside.messages(elements(), name))
-            return listed
-
-        self.look(check, column, total, below)
-        return total
+        return found_unknown
 
 
-def _check_values(inside: _Inside, column: Any, elements: _Elements) -> int:
-    """Check the values of all elements in one field; give their number."""
-    if inside.holds is not None and not inside.holds(column):
-        raise _Doubt
-    total = len(column)
-    low, high = inside.bounds
+def _look_inside(column: _Column, columns: Any, count: int, elements: Sequence[Any]) -> bool:
+    """Check a message field that has columns itself; say whether it has unknown fields."""
+    check = column.inside
+    assert check is not None, "the caller has seen it"
+    if column.is_repeated:
+        below = [each for element in elements for each in column.read(element)]
+        if column.bounds is not None:
+            _check_lengths(column, len(below), elements)
+        return check.has_unknown_fields(columns, len(below), below)
+    found = 0
+    if column.is_needed or check.counts:
+        found = sum(map(column.read, elements))
+        if column.is_needed and found != count:
+            raise _Doubt
+    return check.has_unknown_fields(columns, found, ())
+
+
+def _check_lengths(column: _Column, total: int, elements: Sequence[Any]) -> None:
+    low, high = column.bounds or _ANY_LENGTH
     if low or total > high:
-        lengths = inside.lengths(elements())
+        lengths = list(map(len, map(column.read, elements)))
         if min(lengths) < low or max(lengths) > high:
             raise _Doubt
-    return total
 
 
 def compile_plain_check(response: Descriptor, validator: Validator) -> PlainCheck:
@@ -166,17 +127,11 @@ def compile_plain_check(response: Descriptor, validator: Validator) -> PlainChec
     check = _Compiler(validator).place(place)
 
     def is_plainly_valid(raw: bytes, message: Any) -> bool:
-        passing = _Pass()
         try:
-            passing.look(check, columns.FromString(raw), 1, lambda: (message,))
-            for each in passing.opaque:
-                each.DiscardUnknownFields()
-                if validator.collect_violations(each, fail_fast=True):
-                    return False
+            if check.has_unknown_fields(columns.FromString(raw), 1, (message,)):
+                message.DiscardUnknownFields()
         except (_Doubt, DecodeError, CompilationError, EvaluationError):
             return False
-        if passing.has_unknown_fields:
-            message.DiscardUnknownFields()
         return True
 
     return is_plainly_valid
@@ -187,50 +142,50 @@ class _Compiler:
 
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
-        self._values: dict[str, ValuesCheck | None] = {}
+        self._checks: dict[str, ValuesCheck | None] = {}
 
     def place(self, place: Place) -> _PlaceCheck:
         """Compile the checks of a place and of all below it."""
-        fields = {each.name: self._inside(each, place) for each in place.message.fields}
-        needed = frozenset(
-            each.name
+        broken = self._broken_when_empty(place.message)
+        columns = {
+            each.name: self._column(each, place, is_broken=each.name in broken)
             for each in place.message.fields
-            if not each.is_repeated
-            and not stamp_of(each)
-            and each.name in self._broken_when_empty(place.message)
-        )
-        filled = frozenset(name for name, inside in fields.items() if inside.bounds[0])
+        }
+        is_needed = [
+            column.is_needed or (column.bounds is not None and column.bounds[0] > 0)
+            for column in columns.values()
+        ]
+        oneofs = [oneof.name for oneof in place.message.oneofs if oneof_is_required(oneof)]
         return _PlaceCheck(
-            fields=fields,
-            needed=needed,
-            filled=filled,
-            oneofs=tuple(
-                methodcaller("WhichOneof", oneof.name)
-                for oneof in place.message.oneofs
-                if oneof_is_required(oneof)
-            ),
-            counts=bool(needed),
+            columns={name: column for name, column in columns.items() if _says_anything(column)},
+            needed=sum(is_needed),
+            oneofs=tuple(methodcaller("WhichOneof", name) for name in oneofs),
+            counts=any(is_needed),
         )
 
-    def _inside(self, each: FieldDescriptor, place: Place) -> _Inside:
-        read = attrgetter(each.name) if each.is_repeated else methodcaller("HasField", each.name)
-        below = place.columns.get(each.name)
-        is_message = each.message_type is not None
+    def _column(self, each: FieldDescriptor, place: Place, *, is_broken: bool) -> _Column:
+        below = place.inside.get(each.name)
         # The router overwrites stamped strings: what a provider put there need not obey any rule.
-        has_values = not is_message and not stamp_of(each)
-        return _Inside(
-            read=read,
-            is_repeated=each.is_repeated,
+        is_stamped = bool(stamp_of(each))
+        return _Column(
+            read=attrgetter(each.name) if each.is_repeated else methodcaller("HasField", each.name),
+            holds=None if is_stamped or below is not None else self._check(each),
+            is_needed=is_broken and not is_stamped and not each.is_repeated,
             bounds=_bounds(each),
-            holds=self._values_check(each) if has_values else None,
-            place=self.place(below) if below is not None else None,
-            is_message=is_message,
+            inside=self.place(below) if below is not None else None,
+            is_repeated=each.is_repeated,
         )
 
-    def _values_check(self, each: FieldDescriptor) -> ValuesCheck | None:
-        if each.full_name not in self._values:
-            self._values[each.full_name] = compile_values(each, self._validator)
-        return self._values[each.full_name]
+    def _check(self, each: FieldDescriptor) -> ValuesCheck | None:
+        inside = each.message_type
+        name = each.full_name if inside is None else inside.full_name
+        if name not in self._checks:
+            self._checks[name] = (
+                compile_values(each, self._validator)
+                if inside is None
+                else compile_messages(inside, self._validator)
+            )
+        return self._checks[name]
 
     def _broken_when_empty(self, message: Descriptor) -> set[str]:
         """Ask protovalidate itself which fields break a rule by being absent."""
@@ -243,9 +198,14 @@ class _Compiler:
         return found
 
 
-def _bounds(each: FieldDescriptor) -> tuple[int, int]:
+def _says_anything(column: _Column) -> bool:
+    return bool(column.holds or column.is_needed or column.bounds or column.inside)
+
+
+def _bounds(each: FieldDescriptor) -> tuple[int, int] | None:
     said = field_rules(each)
     if not each.is_repeated or said.ignore == validate_pb2.IGNORE_ALWAYS:
-        return _ANY_LENGTH
+        return None
     listed = said.repeated
-    return listed.min_items, listed.max_items if listed.HasField("max_items") else _ANY_LENGTH[1]
+    highest = listed.max_items if listed.HasField("max_items") else _ANY_LENGTH[1]
+    return None if (listed.min_items, highest) == _ANY_LENGTH else (listed.min_items, highest)

@@ -95,7 +95,8 @@ class StreamAsk:
             return False
         self._started_s = started_s
         self._span = asker.span(work.call, answer.target, work.method)
-        traceparent = self._span.traceparent if self._span is not None else None
+        span = self._span
+        traceparent = work.call.traceparent if span is None else span.traceparent
         metadata = target_metadata(work.metadata, answer.target, traceparent)
         mark_sent(answer, work.method)
         self.stream = asker.transport.stream(

@@ -1,7 +1,7 @@
 """Rules of single values, checked for many values of one field at a time.
 
-The common rules of whole numbers, texts and enums are a comparison or two; anything else is left to
-protovalidate, on a message that holds nothing but the values.
+The common rules of whole numbers, texts and enums are a comparison or two. Anything else is left to
+protovalidate, and its verdict remembered where time does not change it.
 """
 
 from __future__ import annotations
@@ -9,22 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Set
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from protovalidate import Validator
 
 from buf.validate import validate_pb2
+from marketplace.router.catalogue_rules import types_below
 from marketplace.router.columns import compile_file, copy_type, new_file
-from marketplace.router.options import field_rules
+from marketplace.router.options import field_rules, message_rules
 from marketplace.router.paths import INTEGERS
+from marketplace.router.remembered import Remembered
 
 #: Says whether each of some values, at least one, obeys the rules of its field.
 ValuesCheck = Callable[[Any], bool]
 
-#: Valid values that are remembered for each field: the same few currencies come all the time.
-REMEMBERED_MAX = 256
 _INTEGER_RULES = frozenset({"gt", "gte", "lt", "lte"})
 _LENGTH_RULES = frozenset({"min_len", "max_len"})
+_TIME_RULES = frozenset({"lt_now", "gt_now", "within"})
 
 
 def compile_values(field: FieldDescriptor, validator: Validator) -> ValuesCheck | None:
@@ -41,7 +43,47 @@ def compile_values(field: FieldDescriptor, validator: Validator) -> ValuesCheck 
         quick = _quick(field, said_of_kind, names)
         if quick is not None:
             return quick
-    return _remembering(_validating(field, rules, validator))
+    holder = _holder(field, rules)
+
+    def is_valid(value: Any) -> bool:
+        return not validator.collect_violations(holder(values=[value]), fail_fast=True)
+
+    return _every(is_valid, remember=not _depends_on_time(rules))
+
+
+def compile_messages(message: Descriptor, validator: Validator) -> ValuesCheck:
+    """Give the check of serialised messages of a type; one with unknown fields does not pass.
+
+    They are to be serialised by protobuf itself: a field once, and nothing for what is unset.
+    """
+    parse = GetMessageClass(message).FromString
+
+    def is_valid(raw: bytes) -> bool:
+        parsed: Message = parse(raw)
+        parsed.DiscardUnknownFields()
+        if parsed.ByteSize() != len(raw):
+            return False
+        return not validator.collect_violations(parsed, fail_fast=True)
+
+    types = types_below(message).values()
+    rules: list[Message] = [field_rules(each) for kind in types for each in kind.fields]
+    rules += map(message_rules, types)
+    return _every(is_valid, remember=not any(map(_depends_on_time, rules)))
+
+
+def _every(is_valid: Callable[[Any], bool], *, remember: bool) -> ValuesCheck:
+    return Remembered(is_valid) if remember else lambda values: all(map(is_valid, values))
+
+
+def _depends_on_time(rules: Message) -> bool:
+    """Whether a verdict of today may be another tomorrow."""
+    for field, value in rules.ListFields():
+        if field.name in _TIME_RULES or (isinstance(value, str) and "now" in value):
+            return True
+        for each in value if field.is_repeated else (value,):
+            if isinstance(each, Message) and _depends_on_time(each):
+                return True
+    return False
 
 
 def _quick(field: FieldDescriptor, rules: Any, names: Set[str]) -> ValuesCheck | None:
@@ -49,10 +91,9 @@ def _quick(field: FieldDescriptor, rules: Any, names: Set[str]) -> ValuesCheck |
         return _integers(rules, names)
     if field.type == FieldDescriptor.TYPE_STRING and names <= _LENGTH_RULES:
         return _lengths(rules)
-    if field.enum_type is not None and names <= {"defined_only", "not_in"}:
+    if field.enum_type is not None and names <= {"defined_only", "not_in"} and rules.defined_only:
         known = frozenset(field.enum_type.values_by_number)
-        if rules.defined_only:
-            return (known - frozenset(rules.not_in)).issuperset
+        return (known - frozenset(rules.not_in)).issuperset
     return None
 
 
@@ -85,9 +126,8 @@ def _lengths(rules: Any) -> ValuesCheck:
     return check
 
 
-def _validating(
-    field: FieldDescriptor, rules: validate_pb2.FieldRules, validator: Validator
-) -> ValuesCheck:
+def _holder(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> Callable[..., Message]:
+    """Give a message type that holds nothing but values with these rules."""
     file = new_file(f"values.{field.full_name}")
     column = file.message_type.add(name="Values").field.add(name="values", number=1)
     copy_type(column, field)
@@ -97,22 +137,4 @@ def _validating(
     file.dependency.append(validate_pb2.DESCRIPTOR.name)
     if field.enum_type is not None:
         file.dependency.append(field.enum_type.file.name)
-    holder: Callable[..., Message] = compile_file(field.file.pool, file)
-    return lambda values: not validator.collect_violations(holder(values=values), fail_fast=True)
-
-
-def _remembering(check: ValuesCheck) -> ValuesCheck:
-    """Ask only about values that are not known to be valid, and about each once."""
-    valid: set[Any] = set()
-
-    def check_new(values: Iterable[Any]) -> bool:
-        if valid.issuperset(values):
-            return True
-        fresh = set(values) - valid
-        if not check(fresh):
-            return False
-        if len(valid) + len(fresh) <= REMEMBERED_MAX:
-            valid.update(fresh)
-        return True
-
-    return check_new
+    return compile_file(field.file.pool, file)

@@ -94,7 +94,7 @@ async def providing(provider: Provider, identity: Identity) -> AsyncIterator[int
         await server.stop(0.2)
 
 
-class _Health(health_pb2_grpc.HealthServicer):
+class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it has no types
     async def Check(self, _request: Any, _context: Any) -> Any:
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 

@@ -41,22 +41,24 @@ def passes(evse: evse_pb2.Evse, wanted: messages.EvseFilter) -> bool:
     sources = {share.source for share in evse.energy_mix.shares}
     if evse.energy_mix.green and not sources:
         sources = {evse_pb2.ENERGY_SOURCE_GENERAL_GREEN}
-    return all((
-        not wanted.statuses or evse.status in wanted.statuses,
-        not wanted.accesses or evse.access in wanted.accesses,
-        not wanted.membership or _opens(evse, wanted.membership),
-        evse.energy_mix.green or not wanted.green_energy_only,
-        evse.opening.always_open or not wanted.always_open_only,
-        evse.reservable or not wanted.reservable_only,
-        not wanted.energy_sources or sources & set(wanted.energy_sources),
-        not wanted.excluded_energy_sources
-        or (sources and not sources & set(wanted.excluded_energy_sources)),
-        not wanted.HasField("max_reference_price")
-        or _costs(evse, wanted.max_reference_price.amount_micros, 20),
-        not wanted.HasField("max_price_per_kwh")
-        or _costs(evse, wanted.max_price_per_kwh.amount_micros, 1, fees=False),
-        _has_connector(evse, wanted),
-    ))
+    return all(
+        (
+            not wanted.statuses or evse.status in wanted.statuses,
+            not wanted.accesses or evse.access in wanted.accesses,
+            not wanted.membership or _opens(evse, wanted.membership),
+            evse.energy_mix.green or not wanted.green_energy_only,
+            evse.opening.always_open or not wanted.always_open_only,
+            evse.reservable or not wanted.reservable_only,
+            not wanted.energy_sources or sources & set(wanted.energy_sources),
+            not wanted.excluded_energy_sources
+            or (sources and not sources & set(wanted.excluded_energy_sources)),
+            not wanted.HasField("max_reference_price")
+            or _costs(evse, wanted.max_reference_price.amount_micros, 20),
+            not wanted.HasField("max_price_per_kwh")
+            or _costs(evse, wanted.max_price_per_kwh.amount_micros, 1, fees=False),
+            _has_connector(evse, wanted),
+        )
+    )
 
 
 def _opens(evse: evse_pb2.Evse, membership: str) -> bool:

@@ -33,7 +33,9 @@ def test_a_distance_survives_the_way_through_its_chord(metres: int) -> None:
 
 
 @given(latitudes, longitudes, latitudes, longitudes)
-def test_the_distance_of_two_places_is_that_of_the_haversine(a: int, b: int, c: int, d: int) -> None:
+def test_the_distance_of_two_places_is_that_of_the_haversine(
+    a: int, b: int, c: int, d: int
+) -> None:
     chord = math.dist(area.vector_of(a, b), area.vector_of(c, d))
     assert area.distance_of(chord) == pytest.approx(distance_m(point(a, b), point(c, d)), abs=2)
 
@@ -48,14 +50,16 @@ def test_every_place_of_a_box_is_inside_its_ball(
     longitude = west + round(width * right)
     longitude -= 3_600_000_000 if longitude > 1_800_000_000 else 0
     place = area.vector_of(south + round((north - south) * up), longitude)
-    center = area.vector_of(
-        round(box.ball.latitude * 1e7), round(box.ball.longitude * 1e7)
-    )
+    center = area.vector_of(round(box.ball.latitude * 1e7), round(box.ball.longitude * 1e7))
     assert math.dist(center, place) <= box.ball.chord + 0.01
 
 
-@given(st.lists(st.tuples(st.integers(-600_000_000, 600_000_000), longitudes), min_size=2, max_size=5))
-def test_the_pieces_of_a_corridor_are_short_and_follow_each_other(places: list[tuple[int, int]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(-600_000_000, 600_000_000), longitudes), min_size=2, max_size=5)
+)
+def test_the_pieces_of_a_corridor_are_short_and_follow_each_other(
+    places: list[tuple[int, int]],
+) -> None:
     line = geo_pb2.GeoCorridor(distance_m=1_000, points=[point(*place) for place in places])
     try:
         corridor = area.corridor(line)

@@ -104,7 +104,9 @@ def only(report: ImportReport) -> evse_pb2.Evse:
         (17, "$[0]", "object.type"),
     ],
 )
-def test_what_cannot_be_served_is_skipped_with_the_reason(broken: Any, path: str, rule: str) -> None:
+def test_what_cannot_be_served_is_skipped_with_the_reason(
+    broken: Any, path: str, rule: str
+) -> None:
     good = location(evses=[an_evse(evse_id="BE*XYZ*E2")])
     report = read([broken, good])
     assert only(report).evse_id == "BE*XYZ*E2", "the good one is kept"
@@ -130,7 +132,10 @@ def test_what_cannot_be_served_is_skipped_with_the_reason(broken: Any, path: str
         (location(evses=[an_evse(last_updated="yesterday")]), "last_updated.value"),
         (location(evses=[an_evse(connectors=[connector(standard="X")])]), "standard.unknown"),
         (location(evses=[an_evse(connectors=[connector(power_type="X")])]), "power_type.unknown"),
-        (location(evses=[an_evse(connectors=[connector(max_voltage=None)])]), "max_voltage.missing"),
+        (
+            location(evses=[an_evse(connectors=[connector(max_voltage=None)])]),
+            "max_voltage.missing",
+        ),
         (location(opening_times={"twentyfourseven": "yes"}), "twentyfourseven.type"),
         (location(opening_times={"regular_hours": [{"weekday": 9}]}), "weekday.range"),
         (location(energy_mix={"energy_sources": [{"source": "GAS", "percentage": 3}]}),
@@ -242,7 +247,10 @@ def test_hours_energy_access_and_capabilities_are_kept() -> None:
                         {"weekday": 1, "period_begin": "08:00", "period_end": "20:00"}
                     ],
                     "exceptional_closings": [
-                        {"period_begin": "2025-12-25T03:00:00Z", "period_end": "2025-12-25T05:00:00Z"}
+                        {
+                            "period_begin": "2025-12-25T03:00:00Z",
+                            "period_end": "2025-12-25T05:00:00Z",
+                        }
                     ],
                 },
                 energy_mix={

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gem.charging.v1 import evse_pb2, tariff_pb2
 from mobility.import_evses import SAMPLE_FILE
@@ -150,7 +149,15 @@ def test_sockets_say_plug_kind_phases_and_power() -> None:
     }
     evse = only(read([station(tags)]))
     seen = {
-        (item.kind, item.plug, item.power_w, item.phases, item.voltage_v, item.current_a, item.count)
+        (
+            item.kind,
+            item.plug,
+            item.power_w,
+            item.phases,
+            item.voltage_v,
+            item.current_a,
+            item.count,
+        )
         for item in evse.connectors
     }
     assert seen == {
@@ -233,7 +240,9 @@ def test_a_javascript_assignment_is_read_like_its_json() -> None:
     assert read(f"var charging_stations={text};").evses == read(text).evses
 
 
-@pytest.mark.parametrize("text", ["open", "", "Mo-Fr", "Mo-Fr 25:00-26:00", "sunrise-sunset", "PH off"])
+@pytest.mark.parametrize(
+    "text", ["open", "", "Mo-Fr", "Mo-Fr 25:00-26:00", "sunrise-sunset", "PH off"]
+)
 def test_hours_that_say_more_than_days_and_times_are_not_guessed(text: str) -> None:
     assert opening_of(text) is None
 

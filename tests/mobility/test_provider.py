@@ -10,16 +10,19 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import asyncpg
 import grpc
 import protovalidate
 import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
+from grpc_status import rpc_status  # type: ignore[import-untyped]  # it has no stubs
 
 from foundation.certificates import provider_dns_name
+from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.errors import SettingsError
 from foundation.migrations import migrate
@@ -32,6 +35,9 @@ from mobility.storage import EvseStorage, open_pool
 from mobility.synthetic import SyntheticOperator, synthetic_rows
 from tests.identities import TRUST_DOMAIN, Identity, MakeIdentity
 from tests.mobility.test_search import around, at
+
+if TYPE_CHECKING:
+    from gem.charging.v1.evse_search_service_pb2_grpc import EvseSearchServiceAsyncStub
 
 pytestmark = pytest.mark.usecase(1527)
 METADATA = (
@@ -82,7 +88,7 @@ async def connected(port: int, identity: Identity | None) -> AsyncIterator[grpc.
 @asynccontextmanager
 async def serving(
     settings: ProviderSettings, identity: Identity
-) -> AsyncIterator[EvseSearchServiceStub]:
+) -> AsyncIterator[EvseSearchServiceAsyncStub]:
     """Run a provider; give a stub with the identity's certificate."""
     provider = await serve(settings)
     try:
@@ -95,7 +101,7 @@ async def serving(
 @pytest.fixture
 async def stub(
     mobility_url: str, make_settings: MakeSettings, marketplace_identity: Identity
-) -> AsyncIterator[EvseSearchServiceStub]:
+) -> AsyncIterator[EvseSearchServiceAsyncStub]:
     """Give the marketplace's stub of a provider with three EVSEs."""
     async with open_pool(mobility_url, 1) as pool:
         storage = EvseStorage(pool)
@@ -162,13 +168,13 @@ async def test_a_caller_without_a_certificate_is_not_connected(
     ],
 )
 async def test_a_request_that_breaks_the_rules_is_refused(
-    stub: EvseSearchServiceStub, request_message: messages.SearchEvsesRequest
+    stub: EvseSearchServiceAsyncStub, request_message: messages.SearchEvsesRequest
 ) -> None:
     code, reason = await refused(stub.SearchEvses(request_message, metadata=METADATA))
     assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
 
 
-async def test_a_corridor_around_the_earth_is_refused(stub: EvseSearchServiceStub) -> None:
+async def test_a_corridor_around_the_earth_is_refused(stub: EvseSearchServiceAsyncStub) -> None:
     request = messages.SearchEvsesRequest()
     for longitude in (0, 1_200_000_000, -1_200_000_000):
         request.corridor.points.add(longitude_e7=longitude)
@@ -179,13 +185,13 @@ async def test_a_corridor_around_the_earth_is_refused(stub: EvseSearchServiceStu
 
 @pytest.mark.parametrize("evse_id", ["DE*SYN*E9", "DE*SYN*E4", "+49*823*1234"])
 async def test_an_evse_that_the_operator_does_not_have_is_not_found(
-    stub: EvseSearchServiceStub, evse_id: str
+    stub: EvseSearchServiceAsyncStub, evse_id: str
 ) -> None:
     call = stub.GetEvse(messages.GetEvseRequest(evse_id=evse_id), metadata=METADATA)
     assert await refused(call) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
-async def test_nothing_found_is_ok_and_empty(stub: EvseSearchServiceStub) -> None:
+async def test_nothing_found_is_ok_and_empty(stub: EvseSearchServiceAsyncStub) -> None:
     answer = await stub.SearchEvses(around(-50, 10, 1000), metadata=METADATA)
     assert answer == messages.SearchEvsesResponse()
 
@@ -200,7 +206,7 @@ async def test_an_operator_without_any_import_is_ok_and_empty(
 
 
 async def test_a_search_gives_the_operators_own_evses_by_distance(
-    stub: EvseSearchServiceStub,
+    stub: EvseSearchServiceAsyncStub,
 ) -> None:
     answer = await stub.SearchEvses(around(50, 10, 1000), metadata=METADATA)
     assert [(each.evse_id, each.distance_m) for each in answer.evses] == [
@@ -212,7 +218,7 @@ async def test_a_search_gives_the_operators_own_evses_by_distance(
 
 
 async def test_a_limit_keeps_the_nearest_and_says_that_there_is_more(
-    stub: EvseSearchServiceStub,
+    stub: EvseSearchServiceAsyncStub,
 ) -> None:
     request = around(50, 10, 1000)
     for limit, truncated in ((2, True), (3, False)):
@@ -224,7 +230,7 @@ async def test_a_limit_keeps_the_nearest_and_says_that_there_is_more(
 
 @pytest.mark.parametrize("spelling", ["DE*SYN*E1", "desyne1", "DE*SYN*E*1"])
 async def test_an_evse_is_found_in_any_spelling_of_its_id(
-    stub: EvseSearchServiceStub, spelling: str
+    stub: EvseSearchServiceAsyncStub, spelling: str
 ) -> None:
     answer = await stub.GetEvse(messages.GetEvseRequest(evse_id=spelling), metadata=METADATA)
     assert answer.evse.evse_id == "DE*SYN*E1"
@@ -273,9 +279,7 @@ async def test_a_provider_without_its_database_is_unavailable_and_recovers(
             os.kill(pid, signal.SIGSTOP)
             try:
                 get = messages.GetEvseRequest(evse_id="DE*SYN*E1")
-                code, _ = await refused(
-                    asyncio.wait_for(_until_refused(stub, get), PATIENCE_S)
-                )
+                code, _ = await refused(asyncio.wait_for(_until_refused(stub, get), PATIENCE_S))
                 assert code is grpc.StatusCode.UNAVAILABLE
             finally:
                 os.kill(pid, signal.SIGCONT)
@@ -283,7 +287,7 @@ async def test_a_provider_without_its_database_is_unavailable_and_recovers(
         await asyncio.to_thread(database.stop)
 
 
-async def _until_refused(stub: EvseSearchServiceStub, get: messages.GetEvseRequest) -> None:
+async def _until_refused(stub: EvseSearchServiceAsyncStub, get: messages.GetEvseRequest) -> None:
     """Ask until it fails: of a stopped server, connections that are open may still answer."""
     while True:
         await asyncio.gather(*(stub.GetEvse(get, metadata=METADATA) for _ in range(8)))
@@ -313,32 +317,35 @@ async def test_health_says_whether_the_database_answers(
 async def test_a_stop_lets_a_search_in_flight_end(
     mobility_url: str, make_settings: MakeSettings, marketplace_identity: Identity
 ) -> None:
-    provider = await serve(make_settings(database_url=mobility_url, partner_id="x", operator_name=None))
+    provider = await serve(make_settings(database_url=mobility_url))
     async with connected(provider.port, marketplace_identity) as channel:
         stub = EvseSearchServiceStub(channel)
-        async with open_pool(mobility_url, 1) as pool, pool.acquire() as connection:
+        connection = await connect_raw(mobility_url)
+        try:
             async with connection.transaction():
                 # Nobody can read the table of operators for a moment.
                 await connection.execute("LOCK TABLE mobility.operator")
-                call = asyncio.ensure_future(
-                    stub.SearchEvses(around(50, 10, 1000), metadata=METADATA)
-                )
-                while not await _waits_for_a_lock(connection):
-                    await asyncio.sleep(0.01)
+                search = stub.SearchEvses(around(50, 10, 1000), metadata=METADATA)
+                call = asyncio.ensure_future(search)
+                await _somebody_waits(connection)
                 stop = asyncio.create_task(provider.stop(10.0))
                 await asyncio.sleep(0.1)
                 assert not stop.done()
-        assert await call == messages.SearchEvsesResponse()
-        await stop
+            assert await call == messages.SearchEvsesResponse()
+            await stop
+        finally:
+            await connection.close()
 
 
-async def _waits_for_a_lock(connection: object) -> bool:
-    query = (
+async def _somebody_waits(connection: asyncpg.Connection) -> None:
+    """Wait until a query waits for the lock."""
+    waiting = (
         "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
         " AND relation = 'mobility.operator'::regclass"
     )
-    waits: bool = await connection.fetchval(query)  # type: ignore[attr-defined]  # asyncpg's
-    return waits
+    async with asyncio.timeout(PATIENCE_S):
+        while not await connection.fetchval(waiting):  # noqa: ASYNC110  # another process waits
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +402,12 @@ async def test_the_program_serves_says_its_port_and_ends_on_sigterm(
     make_settings: MakeSettings, tmp_path: Path, marketplace_identity: Identity, mobility_url: str
 ) -> None:
     make_settings(database_url=mobility_url)
-    command = ("-m", "mobility.provider", "--config", str(_config(tmp_path, database_url=mobility_url)))
+    command = (
+        "-m",
+        "mobility.provider",
+        "--config",
+        str(_config(tmp_path, database_url=mobility_url)),
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdout=asyncio.subprocess.PIPE
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from gem.charging.v1 import evse_pb2, tariff_pb2
 from gem.charging.v1 import evse_search_service_pb2 as messages
+from gem.common.v1 import money_pb2
 from mobility.area import distance_of
 from mobility.evse_row import fill, row_of
 from mobility.search_query import MOST_EVSES, search_query
@@ -65,17 +66,19 @@ def _drawn(chance: random.Random, evses: Sequence[evse_pb2.Evse]) -> messages.Se
     request.circle.center.CopyFrom(chance.choice(evses).location)
     request.circle.radius_m = chance.choice((500, 20_000, 100_000, 500_000))
     wanted = request.filter
-    draws = (
-        lambda: wanted.statuses.extend(chance.sample((0, 1, 2, 3, 4, 5), 3)),
-        lambda: wanted.kinds.append(chance.choice((1, 2))),
-        lambda: wanted.plugs.extend(chance.sample((2, 6, 7, 10), 2)),
+    draws: tuple[Callable[[], object], ...] = (
+        lambda: wanted.statuses.extend(chance.sample(evse_pb2.EvseStatus.values()[:6], 3)),
+        lambda: wanted.kinds.append(chance.choice(evse_pb2.ChargingKind.values()[1:3])),
+        lambda: wanted.plugs.extend(chance.sample(evse_pb2.PlugType.values()[1:11], 4)),
         lambda: setattr(wanted, "min_power_w", chance.choice((11_000, 22_080, 50_000))),
         lambda: wanted.phases.append(chance.choice((1, 3))),
-        lambda: wanted.accesses.extend(chance.sample((1, 2, 3, 4), 2)),
+        lambda: wanted.accesses.extend(chance.sample(evse_pb2.AccessKind.values()[1:5], 2)),
         lambda: setattr(wanted, "membership", "nobody's"),
         lambda: setattr(wanted, "green_energy_only", True),
-        lambda: wanted.energy_sources.append(5),
-        lambda: wanted.excluded_energy_sources.append(chance.choice((1, 5))),
+        lambda: wanted.energy_sources.append(evse_pb2.ENERGY_SOURCE_GENERAL_GREEN),
+        lambda: wanted.excluded_energy_sources.extend(
+            chance.sample(evse_pb2.EnergySource.values()[1:], 5)
+        ),
         lambda: _limit(wanted.max_reference_price, chance.randrange(6_000_000, 18_000_000)),
         lambda: _limit(wanted.max_price_per_kwh, chance.randrange(290_000, 900_000)),
         lambda: setattr(wanted, "always_open_only", True),
@@ -86,8 +89,8 @@ def _drawn(chance: random.Random, evses: Sequence[evse_pb2.Evse]) -> messages.Se
     return request
 
 
-def _limit(price: object, amount_micros: int) -> None:
-    price.amount_micros, price.currency_code = amount_micros, "EUR"  # type: ignore[attr-defined]  # a Money
+def _limit(price: money_pb2.Money, amount_micros: int) -> None:
+    price.amount_micros, price.currency_code = amount_micros, "EUR"
 
 
 async def test_every_filter_finds_what_plain_python_finds(storage: EvseStorage) -> None:

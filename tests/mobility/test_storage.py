@@ -14,7 +14,9 @@ NOW = datetime(2025, 10, 9, 12, tzinfo=UTC)
 
 
 def an_evse(number: int = 1, name: str = "") -> evse_pb2.Evse:
-    evse = evse_pb2.Evse(evse_id=f"DE*ABC*E{number}", name=name, status=1)
+    evse = evse_pb2.Evse(
+        evse_id=f"DE*ABC*E{number}", name=name, status=evse_pb2.EVSE_STATUS_AVAILABLE
+    )
     evse.location.latitude_e7, evse.location.longitude_e7 = 500_000_000, 100_000_000
     evse.status_time.FromDatetime(NOW)
     return evse

@@ -14,7 +14,7 @@ ENERGY, TIME, PARKING, FLAT = 1, 2, 3, 4
 def tariff(*components: tuple[int, int], currency: str = "EUR") -> tariff_pb2.Tariff:
     made = tariff_pb2.Tariff(currency_code=currency)
     for dimension, price_micros in components:
-        made.components.add(dimension=dimension, price_micros=price_micros)  # type: ignore[arg-type]
+        made.components.add(dimension=dimension, price_micros=price_micros)
     return made
 
 

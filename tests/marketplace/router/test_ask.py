@@ -227,6 +227,21 @@ async def test_a_cancelled_ask_cancels_the_provider_and_says_how_it_stood(
     assert answer.status == status
 
 
+async def test_a_cancelled_probe_leaves_the_next_call_to_find_out() -> None:
+    asking = Asking(fails(timed_out(), timed_out()))
+    for _ in range(3):
+        answer = await asking()
+    assert answer.status == EJECTED
+    asking.clock.now_s += 1.5
+    asking.providers.behaviours["alpha"] = hangs
+    task = asyncio.create_task(asking())
+    await until(lambda: len(asking.providers.asked) == 3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    asking.providers.behaviours["alpha"] = gives(items("Get", "x"))
+    assert (await asking()).status == OK
+
+
 async def test_a_good_answer_is_stamped_counted_and_digested() -> None:
     answer = await Asking(gives(items("Get", "x", "y")))()
     assert answer.status == OK
