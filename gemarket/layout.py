@@ -15,11 +15,6 @@ class Layout:
     root: Path
 
     @property
-    def database(self) -> Path:
-        """The embedded PostgreSQL's cluster."""
-        return self.root / "database"
-
-    @property
     def authority(self) -> Path:
         """The certificate authority's keys and certificates."""
         return self.root / "ca"

@@ -42,3 +42,5 @@ def configure_logs(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # What it migrates is the business of nobody but a reader of its errors.
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))

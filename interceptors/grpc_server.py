@@ -18,6 +18,7 @@ import structlog
 from foundation.errors import MarketError, status_of
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call, Handler, new_call_id
+from interceptors.grpc_listener import GrpcListener
 from interceptors.grpc_wire import ByteBudget, GrpcWire
 from interceptors.live_calls import LiveCalls
 from interceptors.status import budget_exceeded, internal_error, settle_cancellation
@@ -89,8 +90,8 @@ class GrpcServer:
         self._limits = limits
         self._budget = ByteBudget(limits.max_held_bytes)
         self._loop = asyncio.get_running_loop()
-        self._server = grpc.aio.server(options=server_options(limits))
-        self._server.add_generic_rpc_handlers((_EveryMethod(self._serve, answers_one),))
+        handler = _EveryMethod(self._serve, answers_one)
+        self._listener = GrpcListener(server_options(limits), handler)
         self._on_drain: list[Callable[[], None]] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -101,10 +102,10 @@ class GrpcServer:
 
     def listen(self, address: str, credentials: grpc.ServerCredentials) -> int:
         """Bind `host:port` (port 0 picks a free one) and give the port; RuntimeError if taken."""
-        return self._server.add_secure_port(address, credentials)
+        return self._listener.listen(address, credentials)
 
     async def start(self) -> None:
-        await self._server.start()
+        await self._listener.start()
 
     def before_drain(self, callback: Callable[[], None]) -> None:
         """Have `callback` called first of all when draining starts, for instance NOT_SERVING."""
@@ -117,7 +118,7 @@ class GrpcServer:
         """
         for callback in self._on_drain:
             callback()
-        stopping = asyncio.ensure_future(self._server.stop(grace_s + _CUT_GRACE_S))
+        stopping = asyncio.ensure_future(self._listener.stop(grace_s + _CUT_GRACE_S))
         if not await self._live.wait_empty(grace_s):
             error = MarketError(
                 ErrorReason.ERROR_REASON_DRAINING, "The marketplace shut down during the call."

@@ -18,7 +18,11 @@ MEAN_RADIUS_M = 6_371_008.8
 #: What `earth()` of the extension earthdistance says.
 DATABASE_RADIUS_M = 6_378_168.0
 #: A piece of a corridor is no longer, so that its chord is never more than 8 m below the ground.
-_PIECE_M = 20_000.0
+_LONGEST_PIECE_M = 20_000.0
+#: Nor is it shorter than this or than twice the corridor's distance, unless its line is.
+_SHORTEST_PIECE_M = 4_000.0
+#: A corridor has about so many pieces at most, beside those of its own points.
+_MOST_PIECES = 1_000
 #: Longest corridor in metres over the ground.
 LONGEST_CORRIDOR_M = 10_000_000.0
 #: A box wider than this is searched without the index.
@@ -128,15 +132,16 @@ def corridor(area: geo_pb2.GeoCorridor) -> Corridor:
         AreaTooLargeError: the line is longer than `LONGEST_CORRIDOR_M`.
     """
     vectors = [vector_of(point.latitude_e7, point.longitude_e7) for point in area.points]
+    lengths_m = [distance_of(math.dist(start, end)) for start, end in pairwise(vectors)]
+    if sum(lengths_m) > LONGEST_CORRIDOR_M:
+        raise AreaTooLargeError("the corridor is longer than 10,000 km")
+    # Around a piece the database looks through a box: short pieces have small boxes.
+    wished_m = max(_SHORTEST_PIECE_M, 2.0 * area.distance_m, sum(lengths_m) / _MOST_PIECES)
+    piece_m = min(_LONGEST_PIECE_M, wished_m)
     starts: list[Vector] = []
     ends: list[Vector] = []
-    total_m = 0.0
-    for start, end in pairwise(vectors):
-        length_m = distance_of(math.dist(start, end))
-        total_m += length_m
-        if total_m > LONGEST_CORRIDOR_M:
-            raise AreaTooLargeError("the corridor is longer than 10,000 km")
-        count = max(1, math.ceil(length_m / _PIECE_M))
+    for (start, end), length_m in zip(pairwise(vectors), lengths_m, strict=True):
+        count = max(1, math.ceil(length_m / piece_m))
         stops = [_between(start, end, step / count) for step in range(count + 1)]
         starts += stops[:-1]
         ends += stops[1:]

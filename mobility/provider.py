@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import grpc
 import structlog
+import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from foundation.errors import SettingsError
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="JSON file of settings")
     arguments = parser.parse_args()
     try:
-        asyncio.run(run(read_settings(arguments.config)))
+        uvloop.run(run(read_settings(arguments.config)))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

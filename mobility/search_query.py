@@ -101,26 +101,30 @@ def _along(query: Query, corridor: area.Corridor) -> str:
     ]
     chord = query.argument(corridor.chord)
     pieces = ", ".join(f"{axis}::float8[]" for axis in axes)
+    # How far along its piece a place is, and so how far from it, follows from the squares of its
+    # distances from both ends and of the piece's length.
     return f"""
 WITH piece AS (
-    SELECT *, cube_enlarge(
-        cube_union(cube(ARRAY[ax, ay, az]), cube(ARRAY[bx, by, bz])), {chord}::float8, 3
-    ) AS space
-    FROM unnest({pieces}) AS p(ax, ay, az, bx, by, bz)
-), near AS (
-    SELECT evse_key, min(piece_chord) AS chord
+    SELECT start, stop, (start <-> stop) ^ 2 AS length2,
+        cube_enlarge(cube_union(start, stop), {chord}::float8, 3) AS space
+    FROM unnest({pieces}) AS p(ax, ay, az, bx, by, bz),
+        LATERAL (SELECT cube(ARRAY[ax, ay, az]) AS start, cube(ARRAY[bx, by, bz]) AS stop) AS ends
+), candidate AS (
+    SELECT evse_key, length2, (position <-> start) ^ 2 AS start2, (position <-> stop) ^ 2 AS stop2
     FROM piece CROSS JOIN LATERAL (
-        SELECT evse_key, mobility.piece_distance(
-            cube_ll_coord(position, 1), cube_ll_coord(position, 2), cube_ll_coord(position, 3),
-            ax, ay, az, bx, by, bz
-        ) AS piece_chord
-        FROM mobility.evse WHERE {query.conditions_text()} AND position <@ space
-    ) AS candidate
-    WHERE piece_chord <= {chord}::float8
-    GROUP BY evse_key
+        SELECT evse_key, position FROM mobility.evse
+        WHERE {query.conditions_text()} AND position <@ space OFFSET 0
+    ) AS inside
+), near AS (
+    SELECT evse_key, min(sqrt(CASE
+        WHEN start2 - stop2 <= -length2 THEN start2
+        WHEN start2 - stop2 >= length2 THEN stop2
+        ELSE greatest(0, start2 - (start2 - stop2 + length2) ^ 2 / (4 * length2))
+    END)) AS chord
+    FROM candidate GROUP BY evse_key
 )
 SELECT {_COLUMNS}, chord FROM near JOIN mobility.evse USING (evse_key)
-WHERE operator_ref = $1"""  # noqa: S608  # placeholders, no values
+WHERE operator_ref = $1 AND chord <= {chord}::float8"""  # noqa: S608  # placeholders, no values
 
 
 def _add_filter(query: Query, wanted: evse_search_service_pb2.EvseFilter) -> None:

@@ -6,9 +6,12 @@ import functools
 import tempfile
 from pathlib import Path
 
+import pytest
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc  # type: ignore[import-untyped]  # it has no stubs
 
+from foundation.errors import Code, MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.router.interface import compile_interface
 from marketplace.router.method_rules import InterfaceRules, MethodRules
 from proto.generate import PROTO, dependency_set
@@ -89,3 +92,20 @@ def without_source_info(raw: bytes) -> descriptor_pb2.FileDescriptorSet:
     for file in parsed.file:
         file.ClearField("source_code_info")
     return parsed
+
+
+ASK = "enum Order { ORDER_UNSPECIFIED = 0; } message Ask { int32 limit = 1; string text = 2; }\n"
+ANSWERS = "repeated gem.mesh.v1.ProviderAnswer answers = 15;"
+ITEM = "message Item { string name = 1; repeated string tags = 2; double price = 3; Item in = 4; }"
+FOUND = f"{ITEM} message Found {{ repeated Item items = 1; {ANSWERS} }}\n"
+ALL = service(rpc())
+ONE = service(rpc(route="ROUTE_ONE"))
+
+
+def rules_broken(raw: bytes) -> set[str]:
+    """Publish a set that must be refused, and give the rules that it breaks."""
+    with pytest.raises(MarketError) as caught:
+        compile_interface(raw)
+    assert caught.value.reason == ErrorReason.ERROR_REASON_INTERFACE_INVALID
+    assert caught.value.code == Code.INVALID_ARGUMENT
+    return {violation.rule for violation in caught.value.violations}

@@ -24,7 +24,7 @@ from marketplace.router.ejection import Ejection
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.target import Answer, Target
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderTransport
-from marketplace.router.verify import InvalidAnswer, verify
+from marketplace.router.verify import InvalidAnswer, verified
 
 OK = int(AnswerStatus.ANSWER_STATUS_OK)
 REFUSED = int(AnswerStatus.ANSWER_STATUS_REFUSED)
@@ -95,7 +95,7 @@ class Question:
 
 def pending(target: Target, started_ns: int) -> Answer:
     """Give the answer of a target that was not asked yet, as a cancelled call would leave it."""
-    return Answer(target, CANCELLED, _CALL_CANCELLED, _CANCELLED_CODE, None, started_ns)
+    return Answer(target, CANCELLED, _CALL_CANCELLED, _CANCELLED_CODE, started_ns=started_ns)
 
 
 def mark_sent(answer: Answer, method: MethodRules) -> None:
@@ -248,7 +248,7 @@ class Asker:
             fail(answer, INVALID_ANSWER, reason, Code.INTERNAL)
             return
         try:
-            answer.message = verify(question.method, answer.target, raw)
+            good = verified(question.method, answer.target, raw)
         except InvalidAnswer as invalid:
             fail(answer, INVALID_ANSWER, invalid.reason, Code.INTERNAL)
             return
@@ -256,4 +256,5 @@ class Asker:
             self.note_defect(answer, defect)
             return
         answer.status, answer.reason, answer.code = OK, 0, 0
-        answer.item_count = question.method.count_items(answer.message)
+        answer.message, answer.canonical = good.message, good.canonical
+        answer.item_count = question.method.count_items(good.message)

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-from buf.validate import validate_pb2
 from gem.mesh.v1.provider_answer_pb2 import ProviderAnswer
 from gem.options.v1 import options_pb2
 from gem.options.v1.options_pb2 import Stamp
 from marketplace.router.findings import Findings
 from marketplace.router.options import (
-    field_options,
     field_rules,
     merge_of,
     message_rules,
     stamp_of,
     standard_interface_of,
 )
-from marketplace.router.paths import is_map
 
 TITLE_LENGTH_MAX = 200
-EXPRESSION_LENGTH_MAX = 1_000
 #: A rule runs for every message of a call, in the marketplace's own process.
+EXPRESSION_LENGTH_MAX = 1_000
 EXPRESSIONS_PER_MESSAGE_MAX = 20
+#: Rules of a whole set that take long to compile: CEL expressions and patterns.
+COSTLY_RULES_MAX = 300
+#: Message types that a request or response leads to.
+TYPES_MAX = 200
 
 ANSWER_TYPE = ProviderAnswer.DESCRIPTOR.full_name
+_EXPRESSIONS = frozenset({"expression", "cel_expression"})
+_PATTERNS = frozenset({"pattern"})
 _LOOPS = re.compile(
     r"\.\s*(all|exists|exists_one|existsOne|map|filter|transformList|transformMap"
     r"|transformMapEntry|sortBy)\s*\("
@@ -60,16 +63,41 @@ def check_service(service: ServiceDescriptor, findings: Findings) -> None:
         findings.about(service, "service.roles", "names a role that does not exist")
 
 
-def check_types(types: dict[str, Descriptor], findings: Findings) -> None:
-    """Check the message types that a method's request or response leads to."""
-    for message in types.values():
-        expressions = list(_expressions(message_rules(message)))
+class TypeCheck:
+    """Checks the message types of a set, each once."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._seen: set[str] = set()
+        self._costly = 0
+
+    def are_bounded(self, *messages: Descriptor) -> bool:
+        """Check types and all below them; say whether they are few enough to go on with."""
+        for message in messages:
+            types = types_below(message)
+            if len(types) > TYPES_MAX:
+                self._findings.about(
+                    message, "types.count", f"a message leads to at most {TYPES_MAX} types"
+                )
+                return False
+            for name in types.keys() - self._seen:
+                self._seen.add(name)
+                self._check(types[name])
+        return True
+
+    def _check(self, message: Descriptor) -> None:
+        expressions = list(_texts(message_rules(message), _EXPRESSIONS))
         for field in message.fields:
-            _check_stamp(field, findings)
-            expressions += _expressions(field_rules(field))
-        for oneof in message.oneofs:
-            del oneof  # rules of oneofs hold no expressions
-        _check_expressions(message, expressions, findings)
+            _check_stamp(field, self._findings)
+            rules = field_rules(field)
+            expressions += _texts(rules, _EXPRESSIONS)
+            self._costly += len(list(_texts(rules, _PATTERNS)))
+        self._costly += len(expressions)
+        _check_expressions(message, expressions, self._findings)
+        if self._costly > COSTLY_RULES_MAX:
+            self._findings.add(
+                "", "rules.total", f"a set has at most {COSTLY_RULES_MAX} patterns and CEL rules"
+            )
 
 
 def check_answer_type(
@@ -106,20 +134,16 @@ def _check_stamp(field: FieldDescriptor, findings: Findings) -> None:
         findings.about(field, "stamp.string", "a stamp is written over a singular string only")
     if field.containing_oneof is not None and len(field.containing_oneof.fields) > 1:
         findings.about(field, "stamp.oneof", "a stamp inside a oneof would displace the others")
-    if field_options(field).deprecated and is_map(field):
-        findings.about(field, "stamp.map", "a stamp is not written into a map")
 
 
-def _expressions(rules: Message) -> Iterator[str]:
-    """Give every CEL expression in a message of validation rules."""
+def _texts(rules: Message, names: Set[str]) -> Iterator[str]:
+    """Give every text in some fields of validation rules, however deep."""
     for field, value in rules.ListFields():
         for each in value if field.is_repeated else (value,):
-            if isinstance(each, validate_pb2.Rule):
-                yield each.expression
-            elif field.name == "cel_expression":
+            if isinstance(each, Message):
+                yield from _texts(each, names)
+            elif field.name in names:
                 yield each
-            elif isinstance(each, Message):
-                yield from _expressions(each)
 
 
 def _check_expressions(message: Descriptor, expressions: list[str], findings: Findings) -> None:

@@ -3,12 +3,12 @@
 Protobuf merges a singular message that comes more than once, and appends to a repeated field. So a
 response that is parsed with the lists of messages singular, and every field inside them repeated,
 comes out as columns: `evses.distance_m` holds the distances of all elements, and what no element
-sets costs nothing. Rules of single values then hold for the elements when they hold for the columns,
-and unknown fields of any element show in one place.
+sets costs nothing. Rules of single values then hold for the elements when they hold for the
+columns, and unknown fields of any element show in one place.
 
 Messages inside elements become columns of their own where they are plain; others become columns of
-serialised messages, for a whole message is the same again and again: the few tariffs of an operator.
-`plain_check` works on this.
+serialised messages, for a whole message is the same again and again: the few tariffs of an
+operator. `plain_check` works on this.
 """
 
 from __future__ import annotations
@@ -84,9 +84,8 @@ def _place(message: Descriptor, depth: int) -> Place:
     inside: dict[str, Place] = {}
     for each in message.fields:
         below = each.message_type
-        if below is not None and (
-            (depth == 0 and _has_columns(below)) or (depth == 1 and _is_plain(below))
-        ):
+        is_list = depth == 0 and each.is_repeated
+        if below is not None and (_has_columns(below) if is_list else _is_plain(below)):
             inside[each.name] = _place(below, depth + 1)
     return Place(message, inside)
 

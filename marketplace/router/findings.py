@@ -33,6 +33,10 @@ class Findings:
         """Note one finding about an element of a compiled file, whose names are identifiers."""
         self.add(f"{_file_of(element)}:{element.full_name}", rule, description)
 
+    def __bool__(self) -> bool:
+        """Say whether anything was found."""
+        return bool(self._found)
+
     def check(self) -> None:
         """Raise INTERFACE_INVALID with everything found, if anything was."""
         if self._found:

@@ -67,6 +67,7 @@ class _Compiler:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._validator = Validator()
+        self._types = catalogue_rules.TypeCheck(findings)
         self._checks: dict[str, PlainCheck] = {}
         self._sound: dict[str, bool] = {}
 
@@ -76,7 +77,11 @@ class _Compiler:
         assert said is not None, "only standard interfaces are compiled"
         if not service.methods:
             self._findings.about(service, "service.methods", "an interface has at least one method")
-        methods = [self._method(method) for method in service.methods]
+        methods = [
+            self._method(method)
+            for method in service.methods
+            if self._types.are_bounded(method.input_type, method.output_type)
+        ]
         return InterfaceRules(
             name=service.full_name,
             title=said.title,
@@ -90,15 +95,8 @@ class _Compiler:
     def _method(self, method: MethodDescriptor) -> MethodRules:
         request, response = method.input_type, method.output_type
         route = self._route(method)
-        are_rules_sound = all([self._check_types(request), self._check_types(response)])
         answers = self._answers_field(method, route)
         answers_name = answers.name if answers is not None else None
-        merge_plan: MergePlan | None = None
-        if route == Route.ROUTE_ALL and not method.server_streaming:
-            merge_plan = compile_merge(request, response, answers_name, self._findings)
-        else:
-            catalogue_rules.check_no_merge(response, self._findings)
-            merge_plan = MergePlan((), ()) if route == Route.ROUTE_ALL else None
         return MethodRules(
             path=f"/{method.containing_service.full_name}/{method.name}",
             interface=method.containing_service.full_name,
@@ -110,12 +108,21 @@ class _Compiler:
             request_class=GetMessageClass(request),
             response_class=GetMessageClass(response),
             stamp=compile_stamper(response),
-            merge_plan=merge_plan,
+            merge_plan=self._merge_plan(method, route, answers_name),
             answers_field=answers_name,
             count_items=compile_counter(response, answers_name),
-            is_plainly_valid=self._plain_check(response, are_rules_sound),
+            plain_check=self._plain_check(request, response),
             validator=self._validator,
         )
+
+    def _merge_plan(
+        self, method: MethodDescriptor, route: int, answers_field: str | None
+    ) -> MergePlan | None:
+        request, response = method.input_type, method.output_type
+        if route == Route.ROUTE_ALL and not method.server_streaming:
+            return compile_merge(request, response, answers_field, self._findings)
+        catalogue_rules.check_no_merge(response, self._findings)
+        return None
 
     def _route(self, method: MethodDescriptor) -> int:
         options = method_options(method)
@@ -140,19 +147,15 @@ class _Compiler:
             )
         return level != descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
 
-    def _check_types(self, message: Descriptor) -> bool:
-        """Check a message type and all below it; say whether their rules can be run."""
-        fresh = {
-            name: each
-            for name, each in catalogue_rules.types_below(message).items()
-            if name not in self._sound
-        }
-        catalogue_rules.check_types(fresh, self._findings)
-        for name, each in fresh.items():
-            self._sound[name] = self._rules_run(each)
-        return all(self._sound[name] for name in catalogue_rules.types_below(message))
-
     def _rules_run(self, message: Descriptor) -> bool:
+        """Say whether the rules of a type and of all below it can be run at all."""
+        types = catalogue_rules.types_below(message)
+        for name, each in types.items():
+            if name not in self._sound:
+                self._sound[name] = self._own_rules_run(each)
+        return all(self._sound[name] for name in types)
+
+    def _own_rules_run(self, message: Descriptor) -> bool:
         try:
             self._validator.collect_violations(GetMessageClass(message)())
         except (CompilationError, EvaluationError):
@@ -181,9 +184,10 @@ class _Compiler:
             )
         return allowed
 
-    def _plain_check(self, response: Descriptor, are_rules_sound: bool) -> PlainCheck:
-        if not are_rules_sound:
-            return lambda _raw, _message: False
+    def _plain_check(self, request: Descriptor, response: Descriptor) -> PlainCheck:
+        # What is refused already is not run, for its rules may be of any size.
+        if self._findings or not all([self._rules_run(request), self._rules_run(response)]):
+            return lambda _raw, _message: None
         name = response.full_name
         if name not in self._checks:
             self._checks[name] = compile_plain_check(response, self._validator)

@@ -52,13 +52,16 @@ def merge(method: MethodRules, request_message: Any, answers: Sequence[Answer]) 
     stay as they are.
     """
     plan = method.merge_plan
-    assert plan is not None, "only methods with ROUTE_ALL merge"
-    messages = [
-        answer.message for answer in answers if answer.status == AnswerStatus.ANSWER_STATUS_OK
-    ]
+    assert plan is not None, "only unary methods with ROUTE_ALL merge"
+    good = [answer for answer in answers if answer.status == AnswerStatus.ANSWER_STATUS_OK]
+    messages = [answer.message for answer in good]
     merged: Any = method.response_class()
-    for message in messages:
-        merged.MergeFrom(message)
+    for answer in good:
+        # One by one, and only what the router has written itself: no provider's bytes can run
+        # into the next one's.
+        merged.MergeFromString(
+            answer.canonical or answer.message.SerializeToString(deterministic=True)
+        )
     for singular in plan.singular:
         merged.ClearField(singular.field)
         singular.combine(merged, messages)

@@ -51,14 +51,14 @@ class MethodRules:
     response_class: type[Message]
     #: Overwrites stamped strings in an answer: `stamp(message, provider_id, contract_id)`.
     stamp: Stamper
-    #: How answers merge; None unless the route is ALL.
+    #: How answers merge; None unless the route is ALL and the answer is one message.
     merge_plan: MergePlan | None
     #: Name of the response's field of provider answers; None unless the route is ALL.
     answers_field: str | None
     #: Gives the number of result elements in one answer.
     count_items: Callable[[Any], int]
-    #: Shows quickly that an answer keeps every rule; where it is False, `validator` decides.
-    is_plainly_valid: PlainCheck
+    #: Shows quickly that an answer keeps every rule; where it gives None, `validator` decides.
+    plain_check: PlainCheck
     #: Holds the compiled rules of this interface's messages; shared by its methods.
     validator: Validator
 

@@ -25,9 +25,9 @@ from marketplace.router.columns import Place, column_class, place_of
 from marketplace.router.options import field_rules, oneof_is_required, stamp_of
 from marketplace.router.value_rules import ValuesCheck, compile_messages, compile_values
 
-#: `check(raw, message)`, where `raw` is what `message` was serialised to: True where the message
-#: surely keeps all rules; it has no unknown fields then.
-PlainCheck = Callable[[bytes, Any], bool]
+#: `check(raw, message)`, where `raw` is what `message` was serialised to. Where the message surely
+#: keeps all rules, it takes unknown fields out of the message and gives the message's bytes.
+PlainCheck = Callable[[bytes, Any], bytes | None]
 
 _ANY_LENGTH = (0, 2**63)
 
@@ -122,19 +122,21 @@ def compile_plain_check(response: Descriptor, validator: Validator) -> PlainChec
     """Give the quick check of a response type; one that shows nothing where columns do not help."""
     place = place_of(response)
     if place is None:
-        return lambda _raw, _message: False
+        return lambda _raw, _message: None
     columns: Any = column_class(place)
     check = _Compiler(validator).place(place)
 
-    def is_plainly_valid(raw: bytes, message: Any) -> bool:
+    def plain_check(raw: bytes, message: Any) -> bytes | None:
         try:
-            if check.has_unknown_fields(columns.FromString(raw), 1, (message,)):
-                message.DiscardUnknownFields()
+            if not check.has_unknown_fields(columns.FromString(raw), 1, (message,)):
+                return raw
         except (_Doubt, DecodeError, CompilationError, EvaluationError):
-            return False
-        return True
+            return None
+        message.DiscardUnknownFields()
+        clean: bytes = message.SerializeToString(deterministic=True)
+        return clean
 
-    return is_plainly_valid
+    return plain_check
 
 
 class _Compiler:

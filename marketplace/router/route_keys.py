@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import attrgetter
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -10,7 +11,6 @@ from gem.options.v1.options_pb2 import Route, RouteKey
 from marketplace.router.findings import Findings
 from marketplace.router.method_rules import RouteKeyField
 from marketplace.router.options import route_key_of
-from marketplace.router.paths import DEPTH_MAX
 
 _KINDS = set(RouteKey.values()) - {RouteKey.ROUTE_KEY_UNSPECIFIED}
 
@@ -24,13 +24,13 @@ def compile_route_key(
     """
     if route != Route.ROUTE_BY_KEY:
         return None
-    marked = _marked(method.input_type, (), frozenset())
-    if len(marked) != 1:
+    counts: dict[str, int] = {}
+    if _count(method.input_type, counts) != 1:
         findings.about(
             method, "route_key.one", "the request of a ROUTE_BY_KEY method marks one field"
         )
         return None
-    path = marked[0]
+    path = _path(method.input_type, counts)
     field = path[-1]
     kind = route_key_of(field)
     if kind not in _KINDS:
@@ -43,17 +43,28 @@ def compile_route_key(
     return RouteKeyField(kind, dotted, attrgetter(dotted))
 
 
-def _marked(
-    message: Descriptor, above: tuple[FieldDescriptor, ...], inside: frozenset[str]
-) -> list[tuple[FieldDescriptor, ...]]:
-    """Give the paths of all marked fields; a type is not looked for inside itself."""
-    if message.full_name in inside or len(above) >= DEPTH_MAX:
-        return []
-    found: list[tuple[FieldDescriptor, ...]] = []
+def _count(message: Descriptor, counts: dict[str, int]) -> int:
+    """Count the paths to marked fields; a type inside itself counts nothing there."""
+    name = message.full_name
+    if name not in counts:
+        counts[name] = 0
+        counts[name] = sum(
+            (route_key_of(field) is not None)
+            + (_count(field.message_type, counts) if field.message_type is not None else 0)
+            for field in message.fields
+        )
+    return counts[name]
+
+
+def _path(
+    message: Descriptor, counts: Mapping[str, int], above: frozenset[str] = frozenset()
+) -> tuple[FieldDescriptor, ...]:
+    """Give the path of the one marked field at or below a type, which is inside those `above`."""
+    inside = above | {message.full_name}
     for field in message.fields:
-        path = (*above, field)
         if route_key_of(field) is not None:
-            found.append(path)
-        if field.message_type is not None:
-            found += _marked(field.message_type, path, inside | {message.full_name})
-    return found
+            return (field,)
+        below = field.message_type
+        if below is not None and below.full_name not in inside and counts[below.full_name]:
+            return (field, *_path(below, counts, inside))
+    raise AssertionError("the field was counted")

@@ -176,8 +176,8 @@ def _result(method: MethodRules, request: Message, mode: Mode, answers: list[Ans
         if not any(answer.status == OK for answer in answers):
             raise failure_of(answers)
         merged: Message = merge(method, request, answers)
-        return merged.SerializeToString()
-    last: Message | None = answers[-1].message
-    if last is None:
+        return merged.SerializeToString(deterministic=True)
+    last = answers[-1]
+    if last.status != OK:
         raise failure_of(answers)
-    return last.SerializeToString()
+    return last.canonical

@@ -9,36 +9,43 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gem.options.v1.options_pb2 import Stamp
+from marketplace.router.catalogue_rules import types_below
 from marketplace.router.options import stamp_of
 from marketplace.router.paths import is_map
 
 _Stamper = Callable[[Any, str, str], None]
 
 
-def has_stamps(message: Descriptor) -> bool:
-    """Whether a message type, or one inside it, has a stamped string."""
-    return _reaches_stamp(message, set())
-
-
-def _reaches_stamp(message: Descriptor, seen: set[str]) -> bool:
-    if message.full_name in seen:
-        return False
-    seen.add(message.full_name)
-    return any(
-        stamp_of(field) or (field.message_type and _reaches_stamp(field.message_type, seen))
-        for field in message.fields
-    )
+def stamped_types(message: Descriptor) -> set[str]:
+    """Give the names of the types, from a message downwards, in or below which a stamp is."""
+    types = types_below(message)
+    above: dict[str, set[str]] = {name: set() for name in types}
+    pending: list[str] = []
+    for name, each in types.items():
+        for field in each.fields:
+            if field.message_type is not None:
+                above[field.message_type.full_name].add(name)
+            if stamp_of(field):
+                pending.append(name)
+    found: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += above[name]
+    return found
 
 
 def compile_stamper(message: Descriptor) -> _Stamper:
     """Give a function that writes provider id and contract id over every stamp in an answer."""
-    return _Compiler().stamper(message)
+    return _Compiler(stamped_types(message)).stamper(message)
 
 
 class _Compiler:
     """Compiles one function per message type; a type that contains itself calls itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, stamped: set[str]) -> None:
+        self._stamped = stamped
         self._made: dict[str, _Stamper] = {}
 
     def stamper(self, message: Descriptor) -> _Stamper:
@@ -60,7 +67,7 @@ class _Compiler:
         below = [
             (_elements(field), self.stamper(inside))
             for field in message.fields
-            if (inside := _message_inside(field)) is not None and has_stamps(inside)
+            if (inside := _message_inside(field)) is not None and inside.full_name in self._stamped
         ]
         if not below:
             return write

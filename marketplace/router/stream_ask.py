@@ -7,9 +7,7 @@ import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Protocol
-
-from google.protobuf.message import Message
+from typing import Protocol
 
 from foundation.errors import Code, MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
@@ -28,7 +26,7 @@ from marketplace.router.budget import target_metadata
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.target import Answer
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderStream
-from marketplace.router.verify import InvalidAnswer, verify
+from marketplace.router.verify import InvalidAnswer, verified
 
 
 class Digest(Protocol):
@@ -110,7 +108,7 @@ class StreamAsk:
         await self.stream.write(request)
         await self.stream.done_writing()
 
-    async def next(self, by_s: float | None = None) -> Message | None:
+    async def next(self, by_s: float | None = None) -> bytes | None:
         """Give the provider's next message, checked, stamped and counted; None at its good end.
 
         `by_s` limits the waiting, in `loop.time()`. Raises ProviderFailure or InvalidAnswer, which
@@ -126,9 +124,9 @@ class StreamAsk:
         method, answer = self._work.method, self._answer
         self._digest.update(raw)
         answer.answer_bytes += len(raw)
-        message: Any = verify(method, answer.target, raw)
-        answer.item_count += method.count_items(message)
-        return message  # type: ignore[no-any-return]  # a message of the method's response class
+        good = verified(method, answer.target, raw)
+        answer.item_count += method.count_items(good.message)
+        return good.canonical
 
     def refuse_count(self) -> InvalidAnswer:
         """Give what to raise where the provider sent no message or too many."""

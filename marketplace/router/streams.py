@@ -84,11 +84,11 @@ class StreamRouter:
             try:
                 while (message := await ask.next()) is not None:
                     if work.method.server_streaming:
-                        await work.call.wire.write(message.SerializeToString())
+                        await work.call.wire.write(message)
                     else:
                         if held:
                             raise ask.refuse_count()
-                        held.append(message.SerializeToString())
+                        held.append(message)
                 if not held and not work.method.server_streaming:
                     raise ask.refuse_count()
             finally:
@@ -119,7 +119,7 @@ class StreamRouter:
                     message = await ask.next(None if command else now_s + share_s)
                     while message is not None:
                         written = True
-                        await work.call.wire.write(message.SerializeToString())
+                        await work.call.wire.write(message)
                         message = await ask.next()
             if written and answer.status != OK:
                 raise failure_of([answer])
@@ -159,7 +159,7 @@ class StreamRouter:
             if ask.open():
                 await ask.send_only(request)
                 while (message := await ask.next()) is not None:
-                    await queue.put(message.SerializeToString())
+                    await queue.put(message)
         await queue.put(None)
 
     async def _upload(self, work: StreamCall, ask: StreamAsk, first: bytes | None) -> None:

@@ -46,6 +46,8 @@ class Answer:
     item_count: int = 0
     answer_bytes: int = 0
     answer_digest: bytes = b""
+    #: What `message` serialises to, where that is known already; merging parses it.
+    canonical: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

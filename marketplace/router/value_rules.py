@@ -62,7 +62,7 @@ def compile_messages(message: Descriptor, validator: Validator) -> ValuesCheck:
         parsed: Message = parse(raw)
         parsed.DiscardUnknownFields()
         if parsed.ByteSize() != len(raw):
-            return False
+            return False  # it had unknown fields
         return not validator.collect_violations(parsed, fail_fast=True)
 
     types = types_below(message).values()
@@ -107,7 +107,7 @@ def _integers(rules: Any, names: Set[str]) -> ValuesCheck | None:
         return None  # protovalidate takes a range that is turned round for its outside
 
     def check(values: Any) -> bool:
-        numbers = values[:]
+        numbers: list[int] = values[:]
         return min(numbers) >= low and max(numbers) <= high
 
     return check
@@ -137,4 +137,5 @@ def _holder(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> Callable[
     file.dependency.append(validate_pb2.DESCRIPTOR.name)
     if field.enum_type is not None:
         file.dependency.append(field.enum_type.file.name)
-    return compile_file(field.file.pool, file)
+    assert field.containing_type is not None, "an extension has no column"
+    return compile_file(field.containing_type.file.pool, file)

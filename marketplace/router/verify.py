@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -23,10 +24,19 @@ class InvalidAnswer(Exception):  # noqa: N818  # an answer is what is wrong, not
         self.reason = reason
 
 
-def verify(
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """An answer that may count."""
+
+    message: Any
+    #: What the message serialises to.
+    canonical: bytes
+
+
+def verified(
     method: MethodRules, target: Target, raw: bytes, limit_bytes: int = ANSWER_BYTES_MAX
-) -> Any:
-    """Give the answer of one target as a message of the method's response type.
+) -> Verified:
+    """Give the answer of one target as a message of the method's response type, and its bytes.
 
     It obeys the interface's rules and has no unknown fields; its stamped strings name this target,
     whatever the provider wrote there, and it says nothing about provider answers. Messages of a
@@ -44,9 +54,18 @@ def verify(
     if method.answers_field is not None:
         message.ClearField(method.answers_field)
     method.stamp(message, target.provider_id, target.contract_id)
-    if not method.is_plainly_valid(message.SerializeToString(), message):
+    canonical = method.plain_check(message.SerializeToString(deterministic=True), message)
+    if canonical is None:
         _validate_fully(method, message)
-    return message
+        canonical = message.SerializeToString(deterministic=True)
+    return Verified(message, canonical)
+
+
+def verify(
+    method: MethodRules, target: Target, raw: bytes, limit_bytes: int = ANSWER_BYTES_MAX
+) -> Any:
+    """Give the message of `verified` alone."""
+    return verified(method, target, raw, limit_bytes).message
 
 
 def _validate_fully(method: MethodRules, message: Any) -> None:

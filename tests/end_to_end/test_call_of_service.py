@@ -7,7 +7,6 @@ from google.rpc import error_details_pb2
 from grpc import StatusCode, aio
 
 from gem.charging.v1 import evse_search_service_pb2
-from gem.marketplace.v1 import transaction_service_pb2
 from gem.mesh.v1 import error_reason_pb2, provider_answer_pb2
 from tests.end_to_end.charging import (
     GET,
@@ -21,24 +20,12 @@ from tests.end_to_end.charging import (
     search,
     stub,
 )
+from tests.end_to_end.ledger import entries_of, failed_calls_of
 from tests.end_to_end.scripted_provider import ScriptedProvider, answers, refuses
-from tests.end_to_end.whole_market import PRICE_MICROS, Party, WholeMarket
+from tests.end_to_end.whole_market import PRICE_MICROS, WholeMarket
 
 pytestmark = pytest.mark.usecase(1241)
 GetEvseRequest = evse_search_service_pb2.GetEvseRequest
-
-
-async def failed_calls(party: Party) -> list[tuple[str, int]]:
-    """Give method and reason of each call of a party that reached no provider."""
-    request = transaction_service_pb2.ListFailedCallsRequest()
-    response = await party.log.ListFailedCalls(request, timeout=10)
-    return [(call.method, call.reason) for call in response.failed_calls]
-
-
-async def entries(party: Party) -> int:
-    """Count the transaction entries that a party sees."""
-    request = transaction_service_pb2.ListTransactionsRequest()
-    return len((await party.log.ListTransactions(request, timeout=10)).transactions)
 
 
 async def test_a_request_that_breaks_the_interface_is_refused_and_logged_and_nobody_is_asked(
@@ -54,8 +41,8 @@ async def test_a_request_that_breaks_the_interface_is_refused_and_logged_and_nob
     assert [violation.field for violation in violations] == ["limit"]
     assert provider.asked == []
     invalid = error_reason_pb2.ERROR_REASON_REQUEST_INVALID
-    assert await failed_calls(requester) == [(SEARCH, invalid)]
-    assert await entries(requester) == 0
+    assert await failed_calls_of(requester) == [(SEARCH, invalid)]
+    assert await entries_of(requester) == []
 
 
 async def test_bytes_that_are_no_request_are_refused_and_logged(whole: WholeMarket) -> None:
@@ -67,7 +54,7 @@ async def test_bytes_that_are_no_request_are_refused_and_logged(whole: WholeMark
     assert refused.value.code() is StatusCode.INVALID_ARGUMENT
     assert "not a message" not in str(refused.value.details())
     malformed = error_reason_pb2.ERROR_REASON_REQUEST_MALFORMED
-    assert await failed_calls(requester) == [(SEARCH, malformed)]
+    assert await failed_calls_of(requester) == [(SEARCH, malformed)]
     assert provider.asked == []
 
 
@@ -80,8 +67,8 @@ async def test_without_a_contract_nobody_is_asked(whole: WholeMarket) -> None:
     assert refused.value.code() is StatusCode.PERMISSION_DENIED
     assert reason_of(refused.value) == "NO_CONTRACT"
     assert provider.asked == []
-    assert await failed_calls(stranger) == [(SEARCH, error_reason_pb2.ERROR_REASON_NO_CONTRACT)]
-    assert await failed_calls(owner) == []
+    assert await failed_calls_of(stranger) == [(SEARCH, error_reason_pb2.ERROR_REASON_NO_CONTRACT)]
+    assert await failed_calls_of(owner) == []
 
 
 async def test_a_suspended_contract_is_no_contract_until_it_is_resumed(whole: WholeMarket) -> None:
@@ -92,7 +79,7 @@ async def test_a_suspended_contract_is_no_contract_until_it_is_resumed(whole: Wh
         await stub(requester).SearchEvses(search(), timeout=10)
     assert reason_of(refused.value) == "NO_CONTRACT"
     assert provider.asked == []
-    assert len(await failed_calls(requester)) == 1
+    assert len(await failed_calls_of(requester)) == 1
     await requester.core.resume(contract_id)
     await stub(requester).SearchEvses(search(), timeout=10)
     assert len(provider.asked) == 1
@@ -107,11 +94,10 @@ async def test_a_provider_s_refusal_is_the_answer_and_costs_nothing(whole: Whole
     assert refused.value.code() is StatusCode.NOT_FOUND
     assert reason_of(refused.value) == "PROVIDER_REFUSED"
     assert "says no" not in str(refused.value.details())
-    listing = transaction_service_pb2.ListTransactionsRequest()
-    (entry,) = (await requester.log.ListTransactions(listing, timeout=10)).transactions
+    (entry,) = await entries_of(requester)
     assert entry.status == provider_answer_pb2.ANSWER_STATUS_REFUSED
     assert entry.value.amount_micros == 0
-    assert await failed_calls(requester) == []
+    assert await failed_calls_of(requester) == []
 
 
 async def test_the_contracted_provider_s_answer_comes_back(whole: WholeMarket) -> None:
@@ -126,8 +112,7 @@ async def test_the_contracted_provider_s_answer_comes_back(whole: WholeMarket) -
     assert asked.path == GET
     assert asked.call.requester_id == requester.partner_id
     assert asked.call.contract_id == contract_id
-    listing = transaction_service_pb2.ListTransactionsRequest()
-    (entry,) = (await requester.log.ListTransactions(listing, timeout=10)).transactions
+    (entry,) = await entries_of(requester)
     assert entry.call_id == str(asked.call.call_id)
     assert (entry.provider_id, entry.contract_id) == (provider_id, contract_id)
     assert entry.status == provider_answer_pb2.ANSWER_STATUS_OK

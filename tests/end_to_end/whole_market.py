@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import tempfile
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
-from grpc import StatusCode, aio
+from grpc import aio
 
 from foundation.settings import Settings
 from gem.charging.v1 import evse_search_service_pb2
-from gem.marketplace.v1 import contract_service_pb2, transaction_service_pb2_grpc
+from gem.marketplace.v1 import transaction_service_pb2_grpc
 from gem.options.v1 import options_pb2
 from gemarket.administration import Connection, PartnerPlan, ServicePlan, descriptor_set
 from gemarket.identity import Identity, channel_credentials
@@ -26,8 +25,6 @@ EVSE_SEARCH = "gem.charging.v1.EvseSearchService"
 PRICE_MICROS = 25_000
 OPERATOR = options_pb2.PARTNER_ROLE_EVSE_OPERATOR
 EVSP = options_pb2.PARTNER_ROLE_EVSP
-#: How long a certificate just issued may be unknown to a worker.
-_SETTLE_S = 10.0
 _CHANNELS_MAX = 64
 _LOCAL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 64 << 20))
 _numbers = itertools.count(1)
@@ -95,14 +92,13 @@ class WholeMarket:
         return await self.with_certificate(plan.partner_id)
 
     async def with_certificate(self, partner_id: str) -> Party:
-        """Have one more certificate issued for a partner; every worker accepts it on return."""
+        """Have one more certificate issued for a partner; every worker knows it at once."""
         layout = self.market.layout
         identity = Identity(layout.partner(partner_id).folder.with_name(new_id(partner_id)))
         roots = self.market.authority.root_pem
         await self.business.core.issue_identity(partner_id, identity, roots)
         party = Party(partner_id, identity, self.market.address)
         self._parties.append(party)
-        await self._settled(party)
         return party
 
     async def requester(self) -> Party:
@@ -179,32 +175,6 @@ class WholeMarket:
             }
             for name, pid in self.worker_pids().items()
         }
-
-    async def _settled(self, party: Party) -> None:
-        """Wait until every worker knows a certificate."""
-        channels = await self.channels(party)
-        try:
-            for channel in channels.values():
-                await _accepted(channel)
-        finally:
-            for channel in channels.values():
-                await channel.close()
-
-
-async def _accepted(channel: aio.Channel) -> None:
-    method = "/gem.marketplace.v1.ContractService/ListContracts"
-    ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-    request = contract_service_pb2.ListContractsRequest().SerializeToString()
-    give_up_s = time.monotonic() + _SETTLE_S
-    while True:
-        try:
-            await ask(request, timeout=_SETTLE_S)
-        except aio.AioRpcError as error:
-            if error.code() is not StatusCode.UNAUTHENTICATED or time.monotonic() > give_up_s:
-                raise
-            await asyncio.sleep(0.01)
-        else:
-            return
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A caller that speaks HTTP/2 as it likes: frames by hand, behind a certificate that is in order."""
+"""A caller that speaks HTTP/2 as it likes: frames by hand, behind a certificate in good order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import ssl
 import struct
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from hpack import Encoder
@@ -16,6 +15,7 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION
     0, 1, 2, 3, 4, 6, 8, 9,
 )  # fmt: skip
 END_STREAM, END_HEADERS = 1, 4
+_FRAME_BYTES = 16_000
 Header = tuple[bytes, bytes]
 
 
@@ -44,60 +44,72 @@ def headers_of(path: bytes, *further: Header, method: bytes = b"POST") -> list[H
     ]
 
 
-class HostileClient:
-    """One connection; `send` never waits for an answer, and the other side's end is no error."""
+class Frames:
+    """Frames of one connection's calls, made before it opens: making them costs more than serving.
 
-    def __init__(self, port: int, folder: Path) -> None:
-        self._port = port
-        self._folder = folder
+    Header compression has a state, so the frames go out in the order in which they were made.
+    """
+
+    def __init__(self) -> None:
         self._encoder = Encoder()
         self._next_stream = 1
+        self._parts = [PREFACE, frame(SETTINGS, 0, 0)]
 
-    async def __aenter__(self) -> Self:
-        context = ssl.create_default_context(cafile=str(self._folder / "root.pem"))
-        context.load_cert_chain(self._folder / "hostile.pem", self._folder / "hostile.key")
-        context.set_alpn_protocols(["h2"])
-        self.reader, self.writer = await asyncio.open_connection(
-            "127.0.0.1", self._port, ssl=context, server_hostname="localhost"
-        )
-        self._drain = asyncio.create_task(self._read_all())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._drain.cancel()
-        self.writer.transport.abort()
-        await asyncio.sleep(0)
-
-    async def send(self, *frames: bytes) -> bool:
-        """Send frames; says whether the connection still takes them."""
-        if self.writer.is_closing():
-            return False
-        try:
-            self.writer.write(b"".join(frames))
-            async with asyncio.timeout(2.0):
-                await self.writer.drain()
-        except (OSError, TimeoutError):
-            return False
-        return True
-
-    async def greet(self) -> None:
-        """Open the connection as HTTP/2 asks for."""
-        await self.send(PREFACE, frame(SETTINGS, 0, 0))
-
-    def open_call(self, headers: list[Header], flags: int = END_HEADERS) -> tuple[int, bytes]:
-        """Give a new stream's number and its HEADERS frame."""
+    def call(
+        self, headers: list[Header], *body: bytes, ends: bool = True, resets: bool = False
+    ) -> Self:
+        """Add a call with its request in pieces; `ends` half-closes it, `resets` cancels it."""
         stream_id, self._next_stream = self._next_stream, self._next_stream + 2
         block = self._encoder.encode(headers, huffman=False)
-        return stream_id, frame(HEADERS, flags, stream_id, block)
+        pieces = [block[at : at + _FRAME_BYTES] for at in range(0, len(block), _FRAME_BYTES)]
+        for number, piece in enumerate(pieces):
+            flags = END_HEADERS if number == len(pieces) - 1 else 0
+            self._parts.append(frame(CONTINUATION if number else HEADERS, flags, stream_id, piece))
+        for message_part in body:
+            for at in range(0, len(message_part), _FRAME_BYTES):
+                self._parts.append(frame(DATA, 0, stream_id, message_part[at : at + _FRAME_BYTES]))
+        if ends:
+            self._parts.append(frame(DATA, END_STREAM, stream_id))
+        if resets:
+            self._parts.append(frame(RST_STREAM, 0, stream_id, b"\0\0\0\x08"))
+        return self
 
-    async def _read_all(self) -> None:
-        try:
-            while await self.reader.read(65_536):
-                pass
-        except OSError:
-            pass
+    def raw(self, frames: bytes) -> Self:
+        """Add frames as they are."""
+        self._parts.append(frames)
+        return self
+
+    def bytes(self) -> bytes:
+        """Give all of it."""
+        return b"".join(self._parts)
+
+
+async def attack(
+    port: int, folder: Path, sent: bytes, stay_s: float = 0.02, name: str = "hostile"
+) -> None:
+    """Connect, send, stay a while, and break off; the other side's refusals are no errors.
+
+    `folder` holds `root.pem` of the server's authority and the attacker's `<name>.key` and `.pem`.
+    """
+    context = ssl.create_default_context(cafile=str(folder / "root.pem"))
+    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    context.set_alpn_protocols(["h2"])
+    try:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=context, server_hostname="localhost"
+        )
+    except OSError as error:
+        if isinstance(error, ConnectionRefusedError):
+            raise
+        return
+    try:
+        async with asyncio.timeout(stay_s + 1.0):
+            writer.write(sent)
+            await writer.drain()
+            async with asyncio.timeout(stay_s):
+                while await reader.read(65_536):
+                    pass
+    except (OSError, TimeoutError):
+        pass
+    finally:
+        writer.transport.abort()

@@ -22,11 +22,11 @@ from tests.interceptors.support import PARTNER, ProbeMarket
 LIMITS = ServerLimits(request_read_timeout_s=1.0)
 
 
-async def serve(folder: Path) -> None:
-    """Serve until the input ends."""
+async def serve(partners: list[bytes], key: bytes, chain: bytes, root: bytes) -> None:
+    """Serve until the input ends; everything in PEM."""
     market = ProbeMarket()
-    for path in folder.glob("*.partner.pem"):
-        identity = read_identity(path.read_bytes())
+    for pem in partners:
+        identity = read_identity(pem)
         market.registry.records[identity.fingerprint] = CertificateRecord(
             subject_id=identity.subject_id,
             kind="partner",
@@ -36,7 +36,6 @@ async def serve(folder: Path) -> None:
             not_after_s=identity.not_after.timestamp(),
         )
     server = GrpcServer(market.handle, market.live, LIMITS, market.core.answers_one)
-    key, chain, root = ((folder / f"{name}.pem").read_bytes() for name in ("key", "chain", "root"))
     credentials = grpc.ssl_server_credentials([(key, chain)], root, require_client_auth=True)
     port = server.listen("127.0.0.1:0", credentials)
     await server.start()
@@ -46,5 +45,12 @@ async def serve(folder: Path) -> None:
     await server.drain(1.0)
 
 
+def main(folder: Path) -> None:
+    """Read the folder and serve."""
+    partners = [path.read_bytes() for path in folder.glob("*.partner.pem")]
+    key, chain, root = ((folder / f"{name}.pem").read_bytes() for name in ("key", "chain", "root"))
+    uvloop.run(serve(partners, key, chain, root))
+
+
 if __name__ == "__main__":
-    uvloop.run(serve(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

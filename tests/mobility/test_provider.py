@@ -24,16 +24,16 @@ from grpc_status import rpc_status  # type: ignore[import-untyped]  # it has no 
 from foundation.certificates import provider_dns_name
 from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
-from foundation.errors import SettingsError
 from foundation.migrations import migrate
 from gem.charging.v1 import evse_search_service_pb2 as messages
 from gem.charging.v1.evse_search_service_pb2_grpc import EvseSearchServiceStub
 from mobility.evse_row import row_of
 from mobility.provider import SERVICE, serve
-from mobility.provider_settings import ProviderSettings, read_settings
+from mobility.provider_settings import ProviderSettings
 from mobility.storage import EvseStorage, open_pool
 from mobility.synthetic import SyntheticOperator, synthetic_rows
 from tests.identities import TRUST_DOMAIN, Identity, MakeIdentity
+from tests.mobility.test_provider_settings import config_file
 from tests.mobility.test_search import around, at
 
 if TYPE_CHECKING:
@@ -348,56 +348,6 @@ async def _somebody_waits(connection: asyncpg.Connection) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ({"operator_name": None}, "config"),
-        ({"partner_id": "abc"}, "config"),
-        ({"port": 99_999}, "port"),
-        ({"prot": 1}, "prot"),
-        ({"database_url": ""}, "database_url"),
-    ],
-)
-def test_settings_that_are_wrong_are_refused_by_name(
-    tmp_path: Path, change: dict[str, object], key: str
-) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read_settings(_config(tmp_path, **change))
-    assert caught.value.key == key
-
-
-def test_a_config_that_is_no_json_or_not_there_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    for text in (None, "", "[]", "{" * 70_000):
-        if text is not None:
-            path.write_text(text)
-        with pytest.raises(SettingsError) as caught:
-            read_settings(path)
-        assert caught.value.key == "config"
-
-
-async def test_a_missing_key_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError) as caught:
-        await serve(read_settings(_config(tmp_path)))
-    assert caught.value.key == "key_file"
-
-
-def _config(folder: Path, **change: object) -> Path:
-    """Write a configuration whose files are beside it."""
-    values = {
-        "operator_name": "ABC",
-        "database_url": "postgresql://nobody@/nothing?host=/nonexistent",
-        "key_file": "key_file",
-        "certificate_file": "certificate_file",
-        "ca_file": "ca_file",
-        "trust_domain": TRUST_DOMAIN,
-        **change,
-    }
-    path = folder / "config.json"
-    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
-    return path
-
-
 async def test_the_program_serves_says_its_port_and_ends_on_sigterm(
     make_settings: MakeSettings, tmp_path: Path, marketplace_identity: Identity, mobility_url: str
 ) -> None:
@@ -406,7 +356,7 @@ async def test_the_program_serves_says_its_port_and_ends_on_sigterm(
         "-m",
         "mobility.provider",
         "--config",
-        str(_config(tmp_path, database_url=mobility_url)),
+        str(config_file(tmp_path, database_url=mobility_url)),
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdout=asyncio.subprocess.PIPE

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 
 from gem.charging.v1 import evse_pb2, tariff_pb2
 from gem.charging.v1 import evse_search_service_pb2 as messages
 from gem.common.v1 import money_pb2
+from mobility import area
 from mobility.area import distance_of
-from mobility.evse_row import fill, row_of
+from mobility.evse_row import evse_key, fill, row_of
 from mobility.search_query import MOST_EVSES, search_query
 from mobility.storage import EvseStorage
 from mobility.synthetic import SyntheticOperator, synthetic_rows
@@ -199,6 +202,43 @@ async def test_a_corridor_gives_each_evse_once_with_its_distance_from_the_line(
         "DE*SYN*E4": pytest.approx(2_224, abs=2),
     }
     assert len(answer) == 4
+
+
+async def test_a_corridor_finds_what_steps_along_its_line_find(storage: EvseStorage) -> None:
+    operator_ref = await registered(storage)
+    rows = list(synthetic_rows(OPERATOR, 600, seed=21))
+    await storage.copy_all(operator_ref, [rows])
+    request = messages.SearchEvsesRequest()
+    corners = ((53.5, 10.0), (51.3, 9.5), (50.1, 8.7))
+    for latitude, longitude in corners:
+        point = around(latitude, longitude, 1).circle.center
+        request.corridor.points.append(point)
+    request.corridor.distance_m = 15_000
+    steps = [step for line in pairwise(corners) for step in _steps(*line)]
+    near = {
+        evse_key(evse.evse_id): evse.distance_m
+        for evse in await searched(storage, operator_ref, request)
+    }
+    assert len(near) > 10
+    for row in rows:
+        place = area.vector_of(row.latitude_e7, row.longitude_e7)
+        away_m = distance_of(min(math.dist(place, step) for step in steps))
+        if away_m < 14_500:
+            assert near[row.evse_key] == pytest.approx(away_m, abs=200)
+        elif away_m > 15_500:
+            assert row.evse_key not in near
+
+
+def _steps(start: tuple[float, float], end: tuple[float, float]) -> list[area.Vector]:
+    """Give places on the great circle between two corners, some 300 m apart, in space."""
+    first, last = (around(*corner, 1).circle.center for corner in (start, end))
+    a, b = (area.vector_of(each.latitude_e7, each.longitude_e7) for each in (first, last))
+    steps = []
+    for number in range(801):
+        mixed = [x + (y - x) * number / 800 for x, y in zip(a, b, strict=True)]
+        scale = area.DATABASE_RADIUS_M / math.hypot(*mixed)
+        steps.append((mixed[0] * scale, mixed[1] * scale, mixed[2] * scale))
+    return steps
 
 
 async def test_orderings_decide_which_evses_a_limit_keeps(storage: EvseStorage) -> None:

@@ -67,32 +67,10 @@ _POSITION_INDEX = """
 CREATE INDEX evse_position ON mobility.evse USING gist (operator_ref, position)
 """
 
-# The least distance, as a chord, of a place from the straight piece between two places in space.
-_PIECE_DISTANCE = """
-CREATE FUNCTION mobility.piece_distance(
-    x float8, y float8, z float8,
-    ax float8, ay float8, az float8, bx float8, by float8, bz float8
-) RETURNS float8 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
-DECLARE
-    dx float8 := bx - ax;
-    dy float8 := by - ay;
-    dz float8 := bz - az;
-    length_squared float8 := dx * dx + dy * dy + dz * dz;
-    share float8 := 0;
-BEGIN
-    IF length_squared > 0 THEN
-        share := ((x - ax) * dx + (y - ay) * dy + (z - az) * dz) / length_squared;
-        share := least(1, greatest(0, share));
-    END IF;
-    RETURN sqrt((x - ax - share * dx) ^ 2 + (y - ay - share * dy) ^ 2 + (z - az - share * dz) ^ 2);
-END
-$$
-"""
-
 
 def upgrade() -> None:
-    """Make the extensions, tables, index and function."""
+    """Make the extensions, the tables and the index."""
     for extension in _EXTENSIONS:
         op.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
-    for statement in (_OPERATOR, _EVSE, _POSITION_INDEX, _PIECE_DISTANCE):
+    for statement in (_OPERATOR, _EVSE, _POSITION_INDEX):
         op.execute(statement)

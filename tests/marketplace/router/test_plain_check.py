@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketplace.router.method_rules import MethodRules
+from marketplace.router.remembered import ENTRIES_MAX, LENGTH_MAX, Remembered
 from tests.interfaces import method, rpc, service
 
 BODY = """
@@ -64,6 +66,8 @@ message Found {
   repeated Item items = 1 [(buf.validate.field).repeated.max_items = 4];
   repeated gem.mesh.v1.ProviderAnswer answers = 2;
   Money total = 3 [(gem.options.v1.merge) = { rule: MERGE_RULE_FIRST }];
+  Tariff common = 4 [(gem.options.v1.merge) = { rule: MERGE_RULE_FIRST }];
+  repeated Money sums = 5;
 }
 message Mapped { map<string, int32> map = 1; repeated Item items = 2; }
 message Solo { Item item = 1; }
@@ -136,7 +140,9 @@ def search() -> MethodRules:
 
 
 def shown(rules: MethodRules, message: Message) -> bool:
-    return rules.is_plainly_valid(message.SerializeToString(), message)
+    raw = rules.plain_check(message.SerializeToString(), message)
+    assert raw in (None, message.SerializeToString())
+    return raw is not None
 
 
 def is_valid(rules: MethodRules, message: Message) -> bool:
@@ -144,11 +150,31 @@ def is_valid(rules: MethodRules, message: Message) -> bool:
 
 
 @settings(max_examples=400)
-@given(st.lists(st.one_of(CHANGED, CHANGED, ITEMS), max_size=5), st.one_of(st.none(), MONEYS))
-def test_what_is_shown_as_valid_is_valid(items: list[Any], total: Any) -> None:
-    answer = search().response_class(items=items, total=total)
+@given(
+    st.lists(st.one_of(CHANGED, CHANGED, ITEMS), max_size=5),
+    message_of({}, {"total": MONEYS, "common": TARIFFS, "sums": st.lists(MONEYS, max_size=2)}),
+)
+def test_what_is_shown_as_valid_is_valid(items: list[Any], others: dict[str, Any]) -> None:
+    answer = search().response_class(items=items, **others)
     if shown(search(), answer):
         assert is_valid(search(), answer)
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "a needed text of a message is missing": {"total": {"micros": 1}},
+    "a list inside a message is empty": {"common": {"currency": "EUR"}},
+    "a list inside a message is too long": {
+        "common": {"currency": "EUR", "prices": [{"currency": "EUR"}] * 3}
+    },
+    "a needed text of one of several is missing": {"sums": [{"currency": "EUR"}, {"micros": 1}]},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_nothing_is_shown_of_an_answer_in_which(name: str) -> None:
+    answer = search().response_class(items=[VALID_ITEM], **OTHERS[name])
+    assert not is_valid(search(), answer)
+    assert not shown(search(), answer)
 
 
 BREAKS: dict[str, dict[str, Any]] = {
@@ -205,6 +231,43 @@ def test_too_many_elements_are_not_shown() -> None:
     assert not shown(search(), search().response_class(items=[VALID_ITEM] * 5))
 
 
+def test_a_verdict_that_time_changes_is_not_remembered() -> None:
+    body = BODY.replace(
+        "message Range {",
+        "message Until { google.protobuf.Timestamp at = 1 [(buf.validate.field).timestamp.gt_now ="
+        " true]; } message Range { Until until = 3;",
+    )
+    rules = method(body)
+    soon_s = time.time() + 0.3
+    at = {"seconds": int(soon_s), "nanos": int(soon_s % 1 * 1e9)}
+    answer = rules.response_class(items=[VALID_ITEM | {"range": {"until": {"at": at}}}])
+    assert shown(rules, answer)
+    time.sleep(0.4)
+    assert not shown(rules, answer)
+
+
+def test_only_so_much_is_remembered() -> None:
+    asked: list[str] = []
+
+    def is_valid(value: str) -> bool:
+        asked.append(value)
+        return "bad" not in value
+
+    remembered = Remembered(is_valid)
+    assert remembered(["a", "b", "a"])
+    assert remembered(["a", "b"])
+    assert sorted(asked) == ["a", "b"]
+    assert not remembered(["a", "bad"])
+    assert not remembered(["bad"])
+    long = "x" * (LENGTH_MAX + 1)
+    assert remembered([long])
+    assert remembered([long])
+    assert asked.count(long) == 2
+    for number in range(3 * ENTRIES_MAX):
+        assert remembered([str(number)])
+    assert len(remembered._valid) <= ENTRIES_MAX
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 4])
 def test_valid_answers_are_shown_as_valid(count: int) -> None:
     """Else the quick check would be of no use, and nobody would notice."""
@@ -218,19 +281,31 @@ def test_rules_of_stamped_fields_do_not_count_for_the_router_writes_them() -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["items", "items.at", "items.tariffs", "items.tariffs.prices", "items.ranges", "total"]
+    ("path", "is_shown"),
+    [
+        ("items", True),
+        ("items.at", True),
+        ("total", True),
+        ("sums", True),
+        ("items.tariffs", False),
+        ("items.tariffs.prices", False),
+        ("items.ranges", False),
+        ("common", False),
+    ],
 )
-def test_unknown_fields_are_dropped_from(path: str) -> None:
+def test_no_unknown_field_stays_in_what_is_shown_as_valid(path: str, *, is_shown: bool) -> None:
     rules = search()
-    answer: Any = rules.response_class(items=[VALID_ITEM], total={"currency": "EUR"})
+    money = {"currency": "EUR"}
+    common = {"currency": "EUR", "prices": [money]}
+    answer: Any = rules.response_class(items=[VALID_ITEM], total=money, common=common, sums=[money])
     place = answer
     for name in path.split("."):
         inner = getattr(place, name)
         place = inner[0] if hasattr(inner, "append") else inner
     place.MergeFromString(b"\xfa\x3e\x06secret")
     assert len(UnknownFieldSet(place)) == 1
-    assert shown(rules, answer)
-    assert b"secret" not in answer.SerializeToString()
+    assert shown(rules, answer) is is_shown
+    assert is_shown is (b"secret" not in answer.SerializeToString())
 
 
 @pytest.mark.parametrize("name", ["Other", "Single"])

@@ -72,6 +72,11 @@ async def silent(_: FakeStream) -> AsyncIterator[bytes]:
     yield b""
 
 
+def watched(raw: bytes) -> Any:
+    """Parse a message of the merged stream."""
+    return method_of("Watch").response_class.FromString(raw)
+
+
 def names_of(method: str, messages: Sequence[bytes]) -> list[tuple[str, str]]:
     parsed: list[Any] = [method_of(method).response_class.FromString(raw) for raw in messages]
     return [(item.name, item.provider_id) for message in parsed for item in message.items]
@@ -208,7 +213,7 @@ async def test_streams_of_all_providers_become_one_that_ends_with_their_answers(
     got = names_of("Watch", messages)
     assert sorted(got) == sorted([*((f"a{n}", "alpha") for n in range(40)), ("b", "beta")])
     assert [name for name in got if name[1] == "alpha"] == [(f"a{n}", "alpha") for n in range(40)]
-    entries = method_of("Watch").response_class.FromString(last).provider_answers  # type: ignore[attr-defined]  # a dynamic message
+    entries = watched(last).provider_answers
     expected = [OK, REFUSED, TIMED_OUT, INVALID_ANSWER]
     assert [entry.status for entry in entries] == expected
     assert [entry.item_count for entry in entries] == [40, 1, 0, 0]
@@ -222,9 +227,9 @@ async def test_a_provider_cannot_speak_for_others_within_a_stream() -> None:
     forged.provider_answers.add(provider_id="beta", status=OK, item_count=99)
     market.providers.streams = {"alpha": streams(forged.SerializeToString())}
     await market.serve("Watch", b"")
-    first, last = (method_of("Watch").response_class.FromString(raw) for raw in market.wire.sent)
-    assert not first.provider_answers  # type: ignore[attr-defined]  # a dynamic message
-    assert [entry.provider_id for entry in last.provider_answers] == ["alpha"]  # type: ignore[attr-defined]  # a dynamic message
+    first, last = (watched(raw) for raw in market.wire.sent)
+    assert not first.provider_answers
+    assert [entry.provider_id for entry in last.provider_answers] == ["alpha"]
 
 
 async def test_when_every_stream_fails_the_call_fails() -> None:
