@@ -18,7 +18,7 @@ import structlog
 from foundation.errors import MarketError, status_of
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call, Handler, new_call_id
-from interceptors.grpc_listener import GrpcListener
+from interceptors.core_listener import CoreListener
 from interceptors.grpc_wire import ByteBudget, GrpcWire
 from interceptors.live_calls import LiveCalls
 from interceptors.status import budget_exceeded, internal_error, settle_cancellation
@@ -91,7 +91,7 @@ class GrpcServer:
         self._budget = ByteBudget(limits.max_held_bytes)
         self._loop = asyncio.get_running_loop()
         handler = _EveryMethod(self._serve, answers_one)
-        self._listener = GrpcListener(server_options(limits), handler)
+        self._listener = CoreListener(server_options(limits), handler)
         self._on_drain: list[Callable[[], None]] = []
         self._sweeper: asyncio.TimerHandle | None = None
 

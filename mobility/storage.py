@@ -33,7 +33,14 @@ _SERVER_SETTINGS = {
 }
 
 #: What the driver raises when the database is away, stopped, overloaded or too slow.
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DATABASE_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # What it says of a connection that broke between two messages.
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +70,10 @@ def open_pool(url: str, size: int = POOL_SIZE) -> asyncpg.Pool[asyncpg.Record]:
     )
 
 
-async def _keep_session(_connection: object) -> None:
+async def _keep_session(connection: asyncpg.Connection) -> None:
     """Spare the round trip that resets a session: what is set here is set for one transaction."""
+    if connection.is_in_transaction():
+        await connection.reset()
 
 
 class EvseStorage:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 
-from tests.end_to_end.whole_market import WholeMarket, running_market
+from tests.end_to_end.whole_market import WholeMarket, running_market, worker_errors
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +14,14 @@ async def whole() -> AsyncIterator[WholeMarket]:
     """Run a market with two workers as processes of their own."""
     async with running_market() as running:
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put what the workers logged as errors beside a test that failed."""
+    report = yield
+    if report.failed:
+        report.sections.append(("errors of the workers", worker_errors()))
+    return report

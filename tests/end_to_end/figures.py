@@ -1,4 +1,4 @@
-"""Figures that fault tests measure, shown with `pytest -s` and collected for `docs/faults.md`."""
+"""Figures that fault tests measure: `pytest -s` shows them, `docs/faults.md` collects them."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import sys
 
 
 def report(test: str, **figures: object) -> None:
-    """Print one JSON object a line."""
-    print(json.dumps({"fault": test, **figures}), file=sys.stderr)
+    """Write one JSON object a line to standard error."""
+    sys.stderr.write(json.dumps({"fault": test, **figures}) + "\n")

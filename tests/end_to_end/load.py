@@ -111,7 +111,7 @@ class Load:
         well = {e.request_digest for e in entries if e.status == mesh.ANSWER_STATUS_OK}
         lost = {made.digest for made in self.made if made.code is StatusCode.OK} - well
         assert not lost, f"{len(lost)} answered calls have no entry that says so"
-        by_status = Counter(entry.status for entry in entries)
+        by_status: Counter[int] = Counter(entry.status for entry in entries)
         assert set(by_status) <= FINAL
         return by_status
 

@@ -1,4 +1,4 @@
-"""Use case 1492, Aggregate Service Call Results: one call, every contracted provider, one answer."""
+"""Use case 1492, Aggregate Service Call Results: one call, every provider, one answer."""
 
 from __future__ import annotations
 

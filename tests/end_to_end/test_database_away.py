@@ -1,4 +1,4 @@
-"""PostgreSQL is killed and stopped under load: calls go on, and the log loses and doubles nothing."""
+"""PostgreSQL is killed and stopped under load: calls go on, the log loses and doubles nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from secrets import randbits
 
+import psutil
 import pytest
 from grpc import StatusCode
 
@@ -63,8 +64,6 @@ async def kill_and_restart(server: EmbeddedPostgres, away_s: float) -> None:
 
 async def stop_and_go_on(server: EmbeddedPostgres, away_s: float) -> None:
     """Stop every process of the server, as a hung machine would, and let them go on."""
-    import psutil
-
     assert server.pid is not None
     parent = psutil.Process(server.pid)
     everybody = [parent, *parent.children(recursive=True)]

@@ -15,6 +15,7 @@ from gem.mesh.v1 import provider_answer_pb2 as mesh
 from tests.end_to_end.charging import detail_of, reason_of
 from tests.end_to_end.depot import Depot, depot
 from tests.end_to_end.ledger import entries_of
+from tests.end_to_end.load import until
 from tests.end_to_end.scripted_provider import Script, ScriptedProvider, answers, hangs, refuses
 from tests.end_to_end.whole_market import Party, WholeMarket
 
@@ -179,12 +180,9 @@ async def test_a_caller_that_goes_away_leaves_a_cancelled_entry(whole: WholeMark
     provider = ScriptedProvider(hangs())
     await whole.contracted(requester, provider, interface=shop.interface)
     call = shop.call(requester.core.channel, "Find", shop.message("Ask")())
-    async with asyncio.timeout(10):
-        while not provider.asked:
-            await asyncio.sleep(0.01)
-        call.cancel()
-        while not (entries := await entries_of(requester)):
-            await asyncio.sleep(0.01)
-    assert [(entry.status, entry.reason) for entry in entries] == [
+    await until(lambda: provider.asked, 10, "the provider is asked")
+    call.cancel()
+    await until(lambda: entries_of(requester), 10, "there is an entry")
+    assert [(entry.status, entry.reason) for entry in await entries_of(requester)] == [
         (mesh.ANSWER_STATUS_CANCELLED, error_reason_pb2.ERROR_REASON_CALL_CANCELLED)
     ]

@@ -18,7 +18,6 @@ from gemarket.supervisor import ChildSpec
 from mobility.import_evses import store
 from mobility.import_ocpi import read_ocpi_locations, read_ocpi_tariffs
 from mobility.import_report import ImportReport
-from mobility.operator_name import name_key
 from mobility.storage import EvseStorage, open_pool
 from tests.end_to_end.charging import SearchRequest, evse_ids, search, stub
 from tests.end_to_end.whole_market import OPERATOR, Party, WholeMarket
@@ -162,13 +161,9 @@ async def test_the_nearest_of_all_operators_come_first(driver: Party) -> None:
 
 
 async def test_price_and_power_order_across_operators(driver: Party) -> None:
-    by_price = await ids_found(
-        driver, search(ordering=evse_search_service_pb2.EVSE_ORDERING_PRICE)
-    )
+    by_price = await ids_found(driver, search(ordering=evse_search_service_pb2.EVSE_ORDERING_PRICE))
     assert by_price[:2] == ["DE*SOC*E1", "DE*NOC*E2"], "what has no known price comes last"
-    by_power = await ids_found(
-        driver, search(ordering=evse_search_service_pb2.EVSE_ORDERING_POWER)
-    )
+    by_power = await ids_found(driver, search(ordering=evse_search_service_pb2.EVSE_ORDERING_POWER))
     assert (by_power[0], by_power[-1]) == ("DE*NOC*E2", "DE*NOC*E3")
 
 
@@ -213,10 +208,3 @@ async def test_the_answer_comes_within_three_seconds(driver: Party) -> None:
     begun_s = time.monotonic()
     await ids_found(driver, search())
     assert time.monotonic() - begun_s < 3.0, "the use case's own figure"
-
-
-async def test_the_operator_s_name_leads_to_its_evses_only(whole: WholeMarket) -> None:
-    async with open_pool(whole.market.database_url) as pool:
-        operator = await EvseStorage(pool).operator(name_key("North Current"), None)
-    assert operator is not None
-    assert list(operator.operator_ids) == ["DE*NOC"]

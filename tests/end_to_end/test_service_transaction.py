@@ -30,8 +30,8 @@ async def test_a_party_sees_no_entry_of_others(whole: WholeMarket) -> None:
     assert [entry.provider_id for entry in await entries_of(party)] == [party.partner_id]
     assert await entries_of(stranger) == []
     (entry,) = await entries_of(party)
+    request = log.GetTransactionRequest(transaction_id=entry.transaction_id)
     with pytest.raises(aio.AioRpcError) as refused:
-        request = log.GetTransactionRequest(transaction_id=entry.transaction_id)
         await stranger.log.GetTransaction(request, timeout=10)
     assert refused.value.code() is StatusCode.NOT_FOUND
 

@@ -43,8 +43,7 @@ def noting(shop: Depot, texts: list[str]) -> Script:
     async def script(
         _path: str, requests: AsyncIterator[bytes], _context: Any
     ) -> AsyncIterator[bytes]:
-        async for raw in requests:
-            texts.append(shop.message("Ask").FromString(raw).text)
+        texts.extend([shop.message("Ask").FromString(raw).text async for raw in requests])
         yield shop.reply("a")
 
     return script

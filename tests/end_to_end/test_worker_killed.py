@@ -34,7 +34,7 @@ async def shop_of(whole: WholeMarket, package: str) -> tuple[Party, Depot]:
 
 
 @pytest.fixture
-async def own(request: pytest.FixtureRequest) -> AsyncIterator[WholeMarket]:
+async def own() -> AsyncIterator[WholeMarket]:
     """Run a market for one test, which may break it."""
     async with running_market() as running:
         yield running

@@ -28,6 +28,8 @@ EVSP = options_pb2.PARTNER_ROLE_EVSP
 _CHANNELS_MAX = 64
 _LOCAL = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", 64 << 20))
 _numbers = itertools.count(1)
+_running: list[Market] = []
+_SHOWN_MAX = 20
 
 
 def new_id(kind: str) -> str:
@@ -105,9 +107,7 @@ class WholeMarket:
         """Bring in an EVSP."""
         return await self.registered("evsp", EVSP)
 
-    async def provider(
-        self, provider: ScriptedProvider, operator_ids: Sequence[str] = ()
-    ) -> Party:
+    async def provider(self, provider: ScriptedProvider, operator_ids: Sequence[str] = ()) -> Party:
         """Bring in an operator that serves what `provider` says, and start that."""
         party = await self.registered("operator", OPERATOR, operator_ids=operator_ids)
         await provider.start(party.identity, self.market.settings.trust_domain)
@@ -115,7 +115,12 @@ class WholeMarket:
         return party
 
     async def offer(
-        self, party: Party, endpoint: str, interface: str = EVSE_SEARCH, *, price: int = PRICE_MICROS
+        self,
+        party: Party,
+        endpoint: str,
+        interface: str = EVSE_SEARCH,
+        *,
+        price: int = PRICE_MICROS,
     ) -> str:
         """Register and publish a service of a provider; gives its id."""
         plan = ServicePlan(party.partner_id, "A service", interface, endpoint, price)
@@ -169,7 +174,7 @@ class WholeMarket:
         port = self.market.port
         return {
             name: {
-                tuple(connection.raddr)
+                (connection.raddr.ip, connection.raddr.port)
                 for connection in psutil.Process(pid).net_connections("tcp")
                 if connection.raddr and connection.laddr.port == port
             }
@@ -183,6 +188,7 @@ async def running_market(workers: int = 2, **settings: object) -> AsyncIterator[
     with tempfile.TemporaryDirectory(prefix="gem-") as folder:
         values = {"data_dir": Path(folder), "port": 0, "metrics_port": 0, "workers": workers}
         market = Market(Settings.model_validate({**values, **settings}))
+        _running.append(market)
         try:
             await market.start()
             whole = WholeMarket(market)
@@ -193,3 +199,16 @@ async def running_market(workers: int = 2, **settings: object) -> AsyncIterator[
                 await whole.close()
         finally:
             await market.stop()
+            _running.remove(market)
+
+
+def worker_errors() -> str:
+    """Give the last lines that workers of the running markets logged as errors or defects."""
+    found = [
+        f"{file.name}: {line}"
+        for market in _running
+        for file in sorted(market.layout.logs.glob("worker-*.log"))
+        for line in file.read_text(errors="replace").splitlines()
+        if '"level": "error"' in line or not line.startswith("{")
+    ]
+    return "\n".join(found[-_SHOWN_MAX:])

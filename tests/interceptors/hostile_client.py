@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -112,4 +113,11 @@ async def attack(
     except (OSError, TimeoutError):
         pass
     finally:
-        writer.transport.abort()
+        await break_off(writer)
+
+
+async def break_off(writer: asyncio.StreamWriter) -> None:
+    """End a connection without a farewell."""
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
