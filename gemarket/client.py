@@ -153,11 +153,18 @@ async def invoke(
 
     Raises `grpc.aio.AioRpcError` as the market ends the call.
     """
-    call = channel.stream_stream(
+    # A request that is sent as a stream hides why a call was refused before it was read: grpc.aio
+    # then reports its own failure to send. So only methods that stream requests are called so.
+    kind: Any = channel.stream_stream if method.client_streaming else channel.unary_stream
+    call = kind(
         method.path,
         request_serializer=method.request_class.SerializeToString,
         response_deserializer=method.response_class.FromString,
-    )(iter(requests), timeout=timeout_s, metadata=metadata)
+    )(
+        iter(requests) if method.client_streaming else requests[0],
+        timeout=timeout_s,
+        metadata=metadata,
+    )
     async for answer in call:
         yield answer
 

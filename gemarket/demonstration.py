@@ -8,16 +8,17 @@ import time
 from collections.abc import Sequence
 from typing import Self
 
+from foundation.money import Money, total
 from gem.charging.v1 import evse_pb2, evse_search_service_pb2
 from gem.charging.v1 import evse_search_service_pb2_grpc as charging
-from gem.common.v1 import geo_pb2
+from gem.common.v1 import geo_pb2, money_pb2
 from gem.marketplace.v1 import transaction_pb2, transaction_service_pb2_grpc
 from gem.marketplace.v1 import transaction_service_pb2 as transactions
 from gem.mesh.v1 import provider_answer_pb2 as mesh
 from gemarket.administration import Connection
 from gemarket.console import answers_table, output, reason_name, status_name, table
 from gemarket.market import Market
-from gemarket.reference import REQUESTER, Reference, ReferenceProvider
+from gemarket.reference import CURRENCY_CODE, REQUESTER, Reference, ReferenceProvider
 from gemarket.supervisor import ChildSpec
 
 BUDGET_MS = 1500
@@ -146,9 +147,10 @@ class Demonstration:
         entries = len(page.transactions)
         output.print(f"{self._asked} providers asked, {entries} entries")
         _must(entries == self._asked, "every provider asked has exactly one entry")
-        value = sum(entry.value.amount_micros for entry in page.transactions)
-        summed = sum(total.value.amount_micros for total in totals)
-        _must(value == summed and value > 0, "the sums are those of the entries")
+        value = total(map(_money, (entry.value for entry in page.transactions)), CURRENCY_CODE)
+        summed = total(map(_money, (each.value for each in totals)), CURRENCY_CODE)
+        output.print(f"{summed} owed for answered calls", highlight=False)
+        _must(value == summed and value.amount_micros > 0, "the sums are those of the entries")
         answered = sum(entry.status == mesh.ANSWER_STATUS_OK for entry in page.transactions)
         charged = sum(entry.value.amount_micros > 0 for entry in page.transactions)
         _must(answered == charged, "exactly the answered calls are charged")
@@ -178,8 +180,12 @@ def _price(evse: evse_pb2.Evse) -> str:
         return "not known"
     if not evse.HasField("reference_price") or not evse.reference_price.amount_micros:
         return "free"
-    money = evse.reference_price
-    return f"{money.amount_micros / 1e6:.2f} {money.currency_code} for 20 kWh"
+    return f"{_money(evse.reference_price)} for 20 kWh"
+
+
+def _money(wire: money_pb2.Money) -> Money:
+    """Read an amount; an entry that costs nothing may state no currency."""
+    return Money(wire.amount_micros, wire.currency_code or CURRENCY_CODE)
 
 
 def _entries_table(entries: Sequence[transaction_pb2.ServiceTransaction]) -> object:
@@ -191,22 +197,22 @@ def _entries_table(entries: Sequence[transaction_pb2.ServiceTransaction]) -> obj
             reason_name(entry.reason),
             f"{entry.duration_us / 1000:.1f}",
             str(entry.item_count),
-            f"{entry.value.amount_micros / 1e6:.3f}",
+            str(_money(entry.value)),
         )
         for entry in entries
     )
-    columns = ("call", "provider", "status", "reason", "ms", "results", "value EUR")
+    columns = ("call", "provider", "status", "reason", "ms", "results", "value")
     return table("Entries", columns, rows)
 
 
 def _totals_table(totals: Sequence[transaction_pb2.TransactionTotal]) -> object:
     rows = (
         (
-            total.provider_id,
-            status_name(total.status),
-            str(total.transaction_count),
-            f"{total.value.amount_micros / 1e6:.3f}",
+            each.provider_id,
+            status_name(each.status),
+            str(each.transaction_count),
+            str(_money(each.value)),
         )
-        for total in totals
+        for each in totals
     )
-    return table("Sums", ("provider", "status", "calls", "value EUR"), rows)
+    return table("Sums", ("provider", "status", "calls", "value"), rows)

@@ -23,6 +23,7 @@ from mobility.storage import EvseStorage, Operator, open_pool
 OPERATOR_NAMES = ("EnBW", "Mainova", "Pfalzwerke AG", "RWE", "Tesla Motors Inc.")
 REQUESTER = PartnerPlan("roam-evsp", "Roam EVSP", [options_pb2.PARTNER_ROLE_EVSP])
 INTERFACE = "gem.charging.v1.EvseSearchService"
+CURRENCY_CODE = "EUR"
 #: Price of one answered search in millionths of a euro, as every operator here offers it.
 SEARCH_PRICE_MICROS = 2_000
 
@@ -126,6 +127,7 @@ class Reference:
             INTERFACE,
             endpoint,
             SEARCH_PRICE_MICROS,
+            CURRENCY_CODE,
         )
         identity = market.layout.partner(operator.partner_id)
         async with Connection(market.address, identity) as seller:

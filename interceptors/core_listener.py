@@ -1,4 +1,4 @@
-"""A listener straight on the completion queues of grpc's core, with the contract of `GrpcListener`.
+"""The listener: calls straight from the completion queues of grpc's core (docs/decisions/0007).
 
 grpc.aio hands every step of a call over through tasks and wrappers of its own, which cost more than
 everything the marketplace does for the call. Here one thread takes events from the core's queue and
@@ -21,12 +21,14 @@ import grpc
 import structlog
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's core has no types
 
-from interceptors.grpc_listener import Options
+Options = list[tuple[str, int]]
 
 #: Calls that the core may hand over before the event loop has taken one.
 _ACCEPTING = 64
 #: A deadline later than this is none, seconds since 1970.
 _NEVER_S = 1e11
+#: Longest wait for cancelled calls to end.
+_CANCEL_S = 5.0
 _NO_METADATA: tuple[tuple[str, str], ...] = ()
 
 _log = structlog.get_logger(__name__)
@@ -81,10 +83,12 @@ class CoreListener:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_s)
         self._server.cancel_all_calls()
-        await self._shut_down
-        await self._idle.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CANCEL_S):
+                await self._shut_down
+                await self._idle.wait()
         self._queue.shutdown()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, _CANCEL_S)
 
     def ended(self, call: CoreContext) -> None:
         """Forget a call whose last step is done."""
@@ -138,9 +142,7 @@ class CoreListener:
             call.refuse()
             return
         details = CallDetails(method, event.invocation_metadata or _NO_METADATA)
-        handler = self._handler.service(details)
-        assert handler is not None, "every method has a handler"
-        call.begin(handler)
+        call.begin(self._handler.service(details))
 
     def _on_shut_down(self, _event: Any) -> None:
         if not self._shut_down.done():

@@ -17,9 +17,7 @@ async def whole() -> AsyncIterator[WholeMarket]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put what the workers logged as errors beside a test that failed."""
     report = yield
     if report.failed:

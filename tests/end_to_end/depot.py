@@ -88,11 +88,12 @@ class Depot:
     def call(self, channel: aio.Channel, method: str, *requests: Any, **options: Any) -> Any:
         """Call a method of any kind with the interface's own messages; gives the stream."""
         found = self.pool.FindServiceByName(self.interface).methods_by_name[method]
-        return channel.stream_stream(
+        kind: Any = channel.stream_stream if found.client_streaming else channel.unary_stream
+        return kind(
             self.path(method),
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_factory.GetMessageClass(found.output_type).FromString,
-        )(iter(requests), timeout=10, **options)
+        )(iter(requests) if found.client_streaming else requests[0], timeout=10, **options)
 
     async def one(self, channel: aio.Channel, method: str, request: Any, **options: Any) -> Any:
         """Call a method that answers with one message."""

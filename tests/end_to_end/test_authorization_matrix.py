@@ -173,8 +173,8 @@ async def cast(whole: WholeMarket, tmp_path_factory: pytest.TempPathFactory) -> 
 
 async def outcome(channel: aio.Channel, path: str, raw: bytes, metadata: aio.Metadata) -> str:
     """Call, and say what came of it: the first message, or the reason of the refusal."""
-    ask: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(path)
-    call = ask(iter([raw]), timeout=10, metadata=metadata)
+    ask: aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(path)
+    call = ask(raw, timeout=10, metadata=metadata)
     try:
         await call.read()
         if call.done() and await call.code() is not StatusCode.OK:
