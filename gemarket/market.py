@@ -76,7 +76,9 @@ class Market:
         self._renewing = asyncio.create_task(self._keep_renewing())
 
     async def stop(self) -> None:
-        """Drain and stop everything, the database last."""
+        """Drain and stop everything, the database last; nothing where `start` was refused."""
+        if self._lock is None:
+            return
         self.layout.endpoints.unlink(missing_ok=True)
         if self._renewing is not None:
             self._renewing.cancel()
@@ -88,8 +90,7 @@ class Market:
             self._held_port.close()
         if self._database is not None:
             await asyncio.to_thread(self._database.stop)
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     def endpoints(
         self, partners: dict[str, Identity] | None = None, providers: dict[str, str] | None = None
@@ -117,11 +118,15 @@ class Market:
 
     def _take_lock(self) -> None:
         self.layout.run.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.layout.run / "market.lock").open("w")
+        lock = (self.layout.run / "market.lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            lock.close()
             raise SettingsError("data_dir", "another market runs in this data directory") from None
+        self._lock = lock
+        # A market that was killed could not remove it.
+        self.layout.endpoints.unlink(missing_ok=True)
 
     def _start_database(self) -> None:
         if not self.database_url:

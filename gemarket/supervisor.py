@@ -47,6 +47,11 @@ class Child:
         self._copying: asyncio.Task[None] | None = None
 
     @property
+    def started(self) -> bool:
+        """Whether there is a process, or was one."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Process id of the current run."""
         assert self._process is not None
@@ -128,7 +133,7 @@ class Supervisor:
 
     def pids(self) -> dict[str, int]:
         """Process ids by child name."""
-        return {name: child.pid for name, child in self._children.items()}
+        return {name: child.pid for name, child in self._children.items() if child.started}
 
     async def start(self, *specs: ChildSpec) -> None:
         """Start children side by side; raises ChildFailedError when one does not become ready."""
@@ -145,7 +150,7 @@ class Supervisor:
         if watching is not None:
             watching.cancel()
         child = self._children.pop(name, None)
-        if child is None:
+        if child is None or not child.started:
             return
         child.terminate()
         try:

@@ -27,6 +27,10 @@ Options = list[tuple[str, int]]
 _ACCEPTING = 64
 #: A deadline later than this is none, seconds since 1970.
 _NEVER_S = 1e11
+#: Events that the loop takes before it lets others have their turn.
+_EVENTS_AT_ONCE = 128
+#: A deadline that has passed: take what is there.
+_AT_ONCE = 0.0
 #: Longest wait for cancelled calls to end.
 _CANCEL_S = 5.0
 _NO_METADATA: tuple[tuple[str, str], ...] = ()
@@ -51,8 +55,10 @@ class CoreListener:
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(options), False)
         self._server.register_completion_queue(self._queue)
-        self._events: deque[Any] = deque()
-        self._scheduled = False
+        #: The event that woke the loop; the thread waits until the loop has taken all others.
+        self._first: Any = None
+        self._drained = threading.Semaphore(0)
+        self._ended = False
         self._stopping = False
         self._shut_down: asyncio.Future[None] = self.loop.create_future()
         self._calls: set[CoreContext] = set()
@@ -97,33 +103,56 @@ class CoreListener:
             self._idle.set()
 
     def _take_events(self) -> None:
-        """Run in the thread: pass the core's events to the event loop, in order."""
+        """Run in the thread: wait for an event, wake the event loop, wait until it is idle again."""
         while True:
-            try:
-                event = self._queue.poll(None)
-            except Exception:  # noqa: BLE001  # an event that cannot be read must not end the rest
-                event = None
+            if self._ended:
+                return
+            event = self._next(None)
             if event is not None and event.completion_type == _QUEUE_SHUTDOWN:
                 return
-            self._events.append(event)
-            if not self._scheduled:
-                self._scheduled = True
-                with suppress(RuntimeError):  # the event loop is closed: nobody listens any more
-                    self.loop.call_soon_threadsafe(self._deliver)
+            self._first = event
+            try:
+                self.loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the event loop is closed: nobody listens any more
+                return
+            self._drained.acquire()
+
+    def _next(self, deadline_s: float | None) -> Any:
+        """Take an event from the core; None for one that cannot be read."""
+        try:
+            return self._queue.poll(deadline_s)
+        except Exception:  # noqa: BLE001  # one event that cannot be read must not end the rest
+            return None
 
     def _deliver(self) -> None:
-        self._scheduled = False
-        events = self._events
-        while events:
-            event = events.popleft()
-            try:
-                if event is None:
-                    _log.error("an event of grpc's core could not be read")
-                    self._accept_one()
-                else:
-                    event.tag(event)
-            except Exception as defect:  # noqa: BLE001  # one call's defect is not the next one's
-                _log.error("defect", exception=type(defect).__qualname__)
+        """Handle the event that woke the loop, and all others that have come.
+
+        Under load the loop so takes its events itself: a thread that took them would fight with it
+        for the interpreter at every one.
+        """
+        event, self._first = self._first, None
+        for _ in range(_EVENTS_AT_ONCE):
+            self._handle(event)
+            event = self._next(_AT_ONCE)
+            if event is not None and event.completion_type != _OPERATION_COMPLETE:
+                if event.completion_type == _QUEUE_SHUTDOWN:
+                    self._ended = True
+                break
+        else:
+            self._first = event
+            self.loop.call_soon(self._deliver)
+            return
+        self._drained.release()
+
+    def _handle(self, event: Any) -> None:
+        try:
+            if event is None:
+                _log.error("an event of grpc's core could not be read")
+                self._accept_one()
+            else:
+                event.tag(event)
+        except Exception as defect:  # noqa: BLE001  # one call's defect is not the next one's
+            _log.error("defect", exception=type(defect).__qualname__)
 
     def _accept_one(self) -> None:
         if not self._stopping:
@@ -312,3 +341,4 @@ class CoreContext:
 
 _EOF = grpc.aio.EOF
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
+_OPERATION_COMPLETE = cygrpc.CompletionType.operation_complete

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode, aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gem.mesh.v1 import error_reason_pb2
 from gem.mesh.v1 import provider_answer_pb2 as mesh
+from gemarket.client import ReflectionClient, find_method, invoke, parse_requests
 from tests.end_to_end.charging import detail_of, reason_of
 from tests.end_to_end.depot import Depot, depot
 from tests.end_to_end.ledger import entries_of
@@ -114,7 +116,8 @@ async def test_streams_of_all_come_as_one_and_end_with_an_entry_each(whole: Whol
     requester, shop = await whole.requester(), await publish(whole)
 
     def counting(name: str) -> Script:
-        async def script(_path: str, _requests: Any, _context: Any) -> AsyncIterator[bytes]:
+        async def script(_path: str, requests: Any, _context: Any) -> AsyncIterator[bytes]:
+            assert len([each async for each in requests]) == 1
             for number in range(3):
                 yield shop.reply(f"{name}{number}")
                 await asyncio.sleep(0.01)
@@ -173,6 +176,27 @@ async def test_a_later_version_takes_the_place_of_the_first(whole: WholeMarket) 
     async for channel in on_every_worker(whole, requester):
         answer = await wider.one(channel, "Find", request)
         assert [part.name for part in answer.parts] == ["a"]
+
+
+async def test_it_is_visible_in_reflection_and_health_of_every_worker(whole: WholeMarket) -> None:
+    requester, shop = await whole.requester(), await publish(whole)
+    provider = ScriptedProvider(answers(shop.reply("a")))
+    await whole.contracted(requester, provider, interface=shop.interface)
+    unpublished = health_pb2.HealthCheckRequest(service="acme.unpublished.v1.S")
+    async for channel in on_every_worker(whole, requester):
+        assert shop.interface in await ReflectionClient(channel).services()
+        health = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=shop.interface)
+        response = await health.Check(request, timeout=10)
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(aio.AioRpcError) as refused:
+            await health.Check(unpublished, timeout=10)
+        assert refused.value.code() is StatusCode.NOT_FOUND
+        # A caller that knows nothing but the name can call it.
+        method = await find_method(channel, f"{shop.interface}/Find")
+        requests = parse_requests(method, '{"text": "hello"}')
+        answers_of = [each async for each in invoke(channel, method, requests, timeout_s=10)]
+        assert [[part.name for part in each.parts] for each in answers_of] == [["a"]]
 
 
 async def test_a_caller_that_goes_away_leaves_a_cancelled_entry(whole: WholeMarket) -> None:
