@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import uvloop
 from google.protobuf.internal import api_implementation
 from prometheus_client import REGISTRY
@@ -103,10 +104,8 @@ async def serve(config: WorkerConfig) -> None:
         telemetry = Telemetry(metrics, known.is_known, tracer)
         router = Router(routes.current, channels, log, router_limits(limits), telemetry)
 
-        live = LiveCalls()
         access = AccessCheck(core.access(), known.is_routed)
         check = CertificateCheck(CurrentRegistry(feed), settings.trust_domain, access.is_public)
-        feed.on_change.append(lambda change: cut_refused(change, check, live))
         admission = Admission(admission_limits(limits))
         parts = ChainParts(
             telemetry=telemetry,
@@ -116,29 +115,37 @@ async def serve(config: WorkerConfig) -> None:
             transaction_log=FailedCallRecorder(log),
             access=access,
         )
+        live = LiveCalls()
+        feed.on_change.append(lambda change: cut_refused(change, check, live))
         chain = build_chain(parts, dispatch(core.methods(), router.serve))
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
         server.before_drain(health.enter_drain)
         server.before_drain(admission.close)
-        certificate_file = settings.tls.certificate_file or layout.listener.certificate_file
-        key_file = settings.tls.key_file or layout.listener.key_file
-        credentials = listener_credentials(certificate_file, key_file, layout.authority / "ca.pem")
-        server.listen(config.address, credentials)
+        server.listen(config.address, _credentials(settings, layout))
         await server.start()
-        rotating = asyncio.create_task(keep_rotating(layout.router, channels.rotate))
-        stack.callback(rotating.cancel)
-        watching = asyncio.create_task(check.watch(live))
-        stack.callback(watching.cancel)
+        for task in (keep_rotating(layout.router, channels.rotate), check.watch(live)):
+            stack.callback(asyncio.create_task(task).cancel)
 
-        # What was built so far lives as long as the worker: the collector need not visit it.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_COLLECT_EVERY, 20, 50)
+        _spare_the_collector()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await wait_for_stop()
         await server.drain(limits.drain_s)
         metrics.write()
+
+
+def _spare_the_collector() -> None:
+    """Leave out of garbage collection what was built so far: it lives as long as the worker."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 50)
+
+
+def _credentials(settings: Settings, layout: Layout) -> grpc.ServerCredentials:
+    """Give the listener's credentials: the operator's own certificate, else the authority's."""
+    certificate_file = settings.tls.certificate_file or layout.listener.certificate_file
+    key_file = settings.tls.key_file or layout.listener.key_file
+    return listener_credentials(certificate_file, key_file, layout.authority / "ca.pem")
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ class CoreListener:
             self._idle.set()
 
     def _take_events(self) -> None:
-        """Run in the thread: wait for an event, wake the event loop, wait until it is idle again."""
+        """Run in the thread: wait for an event, wake the event loop, wait until it has no more."""
         while True:
             if self._ended:
                 return
