@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's core has no types
 
 from foundation.certificates import provider_dns_name
 from marketplace.provider_status import failure_of_status, invalid_answer, unreachable
@@ -208,12 +209,17 @@ class _GrpcStream:
         self._call = call
 
     async def write(self, message: bytes) -> None:
+        # Straight to grpc's core: `call.write` of a call that has just ended puts its own INTERNAL
+        # in the place of the provider's status, and loses the answers that came before it.
+        call = self._call
         try:
-            await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise _failure(self._channel, error) from None
-        except asyncio.InvalidStateError:
-            raise await self._end() from None
+            await call._metadata_sent.wait()  # noqa: SLF001 - as `call.write` does
+            if call.done():
+                await self._check_end()
+            else:
+                await call._cython_call.send_serialized_message(message)  # noqa: SLF001
+        except cygrpc.InternalError:
+            return  # The call has ended: answers and status are still to be read.
         except asyncio.CancelledError:
             raise _cancelled() from None
 
@@ -222,6 +228,8 @@ class _GrpcStream:
             await self._call.done_writing()
         except grpc.aio.AioRpcError as error:
             raise _failure(self._channel, error) from None
+        except cygrpc.InternalError:
+            return
         except asyncio.CancelledError:
             raise _cancelled() from None
 
@@ -237,11 +245,15 @@ class _GrpcStream:
     def cancel(self) -> None:
         self._call.cancel()
 
-    async def _end(self) -> ProviderFailure:
-        """Give the failure of a call that ended while there was more to write."""
+    async def _check_end(self) -> None:
+        """Raise the failure of a call that ended while there was more to write.
+
+        A provider that answered without reading everything has not failed.
+        """
         code = _CODES[await self._call.code()]
-        text = await self._call.details() or ""
-        return failure_of_status(code, text, connected=_connected(self._channel))
+        if code:
+            text = await self._call.details() or ""
+            raise failure_of_status(code, text, connected=_connected(self._channel))
 
 
 def _credentials(certificate: MarketplaceCertificate) -> grpc.ChannelCredentials:

@@ -257,4 +257,5 @@ class Asker:
             return
         answer.status, answer.reason, answer.code = OK, 0, 0
         answer.message, answer.canonical = good.message, good.canonical
+        answer.columns = good.columns
         answer.item_count = question.method.count_items(good.message)

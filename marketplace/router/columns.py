@@ -14,6 +14,7 @@ operator. `plain_check` works on this.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -51,6 +52,16 @@ def column_class(place: Place) -> type[Message]:
     _add_message(file, place)
     file.dependency.extend(sorted(_enum_files(place)))
     return compile_file(place.message.file.pool, file)
+
+
+@lru_cache(maxsize=64)
+def row_class(number: int) -> type[Message]:
+    """Give a class that parses nothing but one repeated field, as `rows`, each serialised."""
+    file = new_file(f"rows.f{number}")
+    rows = file.message_type.add(name="Rows").field.add(name="rows", number=number)
+    rows.label = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
+    rows.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
+    return compile_file(DescriptorPool(), file)
 
 
 def new_file(name: str) -> descriptor_pb2.FileDescriptorProto:

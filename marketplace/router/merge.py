@@ -13,6 +13,7 @@ from marketplace.router.target import Answer
 
 #: Bytes of entries in the details of a failed call; trailers beyond 8 KiB are refused by peers.
 ENTRIES_BYTES_MAX = 4096
+_OK = int(AnswerStatus.ANSWER_STATUS_OK)
 
 #: Which reason speaks for a call in which providers failed differently, most telling first.
 _TELLING: Mapping[int, int] = {
@@ -53,7 +54,7 @@ def merge(method: MethodRules, request_message: Any, answers: Sequence[Answer]) 
     """
     plan = method.merge_plan
     assert plan is not None, "only unary methods with ROUTE_ALL merge"
-    good = [answer for answer in answers if answer.status == AnswerStatus.ANSWER_STATUS_OK]
+    good = [answer for answer in answers if answer.status == _OK]
     messages = [answer.message for answer in good]
     merged: Any = method.response_class()
     for answer in good:
@@ -69,6 +70,23 @@ def merge(method: MethodRules, request_message: Any, answers: Sequence[Answer]) 
         each.finish(getattr(merged, each.field), request_message)
     _add_entries(method, merged, answers)
     return merged
+
+
+def merged_bytes(method: MethodRules, request_message: Any, answers: Sequence[Answer]) -> bytes:
+    """Give what the message of `merge` serialises to, without making it where that is dearer."""
+    plan = method.merge_plan
+    assert plan is not None, "only unary methods with ROUTE_ALL merge"
+    good = [answer for answer in answers if answer.status == _OK]
+    if plan.rows is None or not all(answer.canonical for answer in good):
+        whole: bytes = merge(method, request_message, answers).SerializeToString(deterministic=True)
+        return whole
+    message: Any = method.response_class()
+    messages = [answer.message for answer in good]
+    for singular in plan.singular:
+        singular.combine(message, messages)
+    _add_entries(method, message, answers)
+    others: bytes = message.SerializeToString(deterministic=True)
+    return plan.rows.merged(request_message, good) + others
 
 
 def entries_message(method: MethodRules, answers: Sequence[Answer]) -> Any:

@@ -10,10 +10,11 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from gem.options.v1.options_pb2 import Merge, MergeRule
+from marketplace.router.columns import place_of, row_class
 from marketplace.router.findings import Findings
-from marketplace.router.merge_plan import ListPlan, MergePlan, SingularPlan
+from marketplace.router.merge_plan import ListPlan, MergePlan, RowsPlan, SingularPlan
 from marketplace.router.options import merge_of, order_by_of
-from marketplace.router.ordering import Ordering, compile_ordering
+from marketplace.router.ordering import Key, Ordering, compile_ordering, plain_key
 from marketplace.router.paths import FLOATS, INTEGERS, is_instant, is_map, reader, resolve
 from marketplace.router.singular_merge import compile_singular
 
@@ -43,7 +44,27 @@ def compile_merge(
                 singular.append(_singular_plan(field))
         except ValueError as refusal:
             findings.about(field, "merge.rule", str(refusal))
-    return MergePlan(tuple(singular), tuple(each for each in lists if not each.is_plain))
+    return MergePlan(
+        tuple(singular),
+        tuple(each for each in lists if not each.is_plain),
+        _rows_plan(response, lists),
+    )
+
+
+def _rows_plan(response: Descriptor, lists: Sequence[ListPlan]) -> RowsPlan | None:
+    """Give the plan where one list of messages comes before all other fields of a response."""
+    first = min(response.fields, key=attrgetter("number"), default=None)
+    # A group is not delimited by its length, as serialised elements are.
+    if first is None or first.type != FieldDescriptor.TYPE_MESSAGE:
+        return None
+    if [each.field for each in lists] != [first.name]:
+        return None
+    place = place_of(response)
+    return RowsPlan(
+        lists[0],
+        row_class=row_class(first.number),
+        has_columns=place is not None and first.name in place.inside,
+    )
 
 
 def _singular_plan(field: FieldDescriptor) -> SingularPlan:
@@ -86,8 +107,8 @@ def _list_plan(request: Descriptor, field: FieldDescriptor) -> ListPlan:
     return replace(plan, chosen_order=chosen, orderings=orderings)
 
 
-def compile_identity(element: Descriptor, paths: Sequence[str]) -> Callable[[Any], Any] | None:
-    """Give the function behind `distinct_by`; None for no paths.
+def compile_identity(element: Descriptor, paths: Sequence[str]) -> Key | None:
+    """Give the key behind `distinct_by`; None for no paths.
 
     Raises:
         ValueError: with our own words, where a path names no field fit to identify.
@@ -103,9 +124,9 @@ def compile_identity(element: Descriptor, paths: Sequence[str]) -> Callable[[Any
     if not found:
         return None
     if not any(path.may_be_unset for path in found):
-        return attrgetter(*(path.dotted for path in found))
+        return plain_key(found)
     readers = tuple(reader(path) for path in found)
-    return lambda target: tuple(read(target) for read in readers)
+    return Key(lambda target: tuple(read(target) for read in readers))
 
 
 def compile_orderings(

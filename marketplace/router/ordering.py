@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -27,16 +27,33 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """Something that is compared about elements."""
+
+    #: Gives it for one element.
+    read: Callable[[Any], Any]
+    #: The plain fields of an element that it consists of; empty where there is more to it.
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ordering:
     """A sort order. An element where a path is unset sorts last in either direction."""
 
     #: Keys and directions, most significant first; neighbours differ in direction.
-    sorts: tuple[tuple[Callable[[Any], Any], bool], ...]
+    sorts: tuple[tuple[Key, bool], ...]
 
     def sort(self, elements: Any) -> None:
         """Sort a repeated field in place; equal elements keep their order."""
         for key, downwards in reversed(self.sorts):
-            elements.sort(key=key, reverse=downwards)
+            elements.sort(key=key.read, reverse=downwards)
+
+
+def plain_key(paths: Sequence[FieldPath]) -> Key:
+    """Give the key that consists of the values at some paths, none of which may be unset."""
+    names = tuple(path.dotted for path in paths)
+    is_flat = all(len(path.fields) == 1 for path in paths)
+    return Key(attrgetter(*names), names if is_flat else ())
 
 
 #: Leaves elements in contract order.
@@ -64,14 +81,14 @@ def _term(element: Descriptor, text: str) -> Term:
     return Term(path, downwards)
 
 
-def _key(terms: list[Term], downwards: bool) -> Callable[[Any], Any]:
+def _key(terms: list[Term], downwards: bool) -> Key:
     """Give one key for neighbouring terms of the same direction."""
     if all(_is_always_set(term.path) for term in terms):
-        return attrgetter(*(term.path.dotted for term in terms))
+        return plain_key([term.path for term in terms])
     keys = [_value_key(term.path, downwards) for term in terms]
     if len(keys) == 1:
-        return keys[0]
-    return lambda element: tuple(key(element) for key in keys)
+        return Key(keys[0])
+    return Key(lambda element: tuple(key(element) for key in keys))
 
 
 def _is_always_set(path: FieldPath) -> bool:

@@ -26,8 +26,9 @@ from marketplace.router.options import field_rules, oneof_is_required, stamp_of
 from marketplace.router.value_rules import ValuesCheck, compile_messages, compile_values
 
 #: `check(raw, message)`, where `raw` is what `message` was serialised to. Where the message surely
-#: keeps all rules, it takes unknown fields out of the message and gives the message's bytes.
-PlainCheck = Callable[[bytes, Any], bytes | None]
+#: keeps all rules, it takes unknown fields out of the message and gives the message's bytes and
+#: its columns.
+PlainCheck = Callable[[bytes, Any], tuple[bytes, Any] | None]
 
 _ANY_LENGTH = (0, 2**63)
 
@@ -64,6 +65,8 @@ class _PlaceCheck:
     oneofs: tuple[Callable[[Any], Any], ...]
     #: Whether it matters how many elements there are.
     counts: bool
+    #: Whether the elements themselves are looked at, and not their columns alone.
+    reads: bool
 
     def has_unknown_fields(self, columns: Any, count: int, elements: Sequence[Any]) -> bool:
         """Check the elements at this place; say whether any has unknown fields.
@@ -85,8 +88,10 @@ class _PlaceCheck:
                     raise _Doubt
                 if column.is_needed and len(values) != count:
                     raise _Doubt
-                if column.bounds is not None:
-                    _check_lengths(column, len(values), elements)
+                if column.bounds is not None and (
+                    column.bounds[0] > 0 or len(values) > column.bounds[1]
+                ):
+                    _check_lengths(column, elements)
             needed += column.is_needed or (column.bounds is not None and column.bounds[0] > 0)
         if needed != self.needed or not all(all(map(one, elements)) for one in self.oneofs):
             raise _Doubt
@@ -98,24 +103,38 @@ def _look_inside(column: _Column, columns: Any, count: int, elements: Sequence[A
     check = column.inside
     assert check is not None, "the caller has seen it"
     if column.is_repeated:
-        below = [each for element in elements for each in column.read(element)]
-        if column.bounds is not None:
-            _check_lengths(column, len(below), elements)
-        return check.has_unknown_fields(columns, len(below), below)
+        found = 0
+        if check.counts or check.reads or column.bounds is not None:
+            found = _check_lengths(column, elements)
+        below: Sequence[Any] = ()
+        if check.reads:
+            below = [each for element in elements for each in column.read(element)]
+        return check.has_unknown_fields(columns, found, below)
     found = 0
     if column.is_needed or check.counts:
-        found = sum(map(column.read, elements))
+        found = _how_many(column, columns, count, elements)
         if column.is_needed and found != count:
             raise _Doubt
     return check.has_unknown_fields(columns, found, ())
 
 
-def _check_lengths(column: _Column, total: int, elements: Sequence[Any]) -> None:
+def _how_many(column: _Column, columns: Any, count: int, elements: Sequence[Any]) -> int:
+    """Give the number of elements in which a plain message is set."""
+    # Each message adds at most one value to each of its columns: a column as long as the list of
+    # elements says that all of them have the message.
+    for _, values in columns.ListFields():
+        if len(values) == count:
+            return count
+    return sum(map(column.read, elements))
+
+
+def _check_lengths(column: _Column, elements: Sequence[Any]) -> int:
+    """Check how long the list in each element is; give the sum."""
+    lengths = list(map(len, map(column.read, elements)))
     low, high = column.bounds or _ANY_LENGTH
-    if low or total > high:
-        lengths = list(map(len, map(column.read, elements)))
-        if min(lengths) < low or max(lengths) > high:
-            raise _Doubt
+    if min(lengths) < low or max(lengths) > high:
+        raise _Doubt
+    return sum(lengths)
 
 
 def compile_plain_check(response: Descriptor, validator: Validator) -> PlainCheck:
@@ -126,15 +145,15 @@ def compile_plain_check(response: Descriptor, validator: Validator) -> PlainChec
     columns: Any = column_class(place)
     check = _Compiler(validator).place(place)
 
-    def plain_check(raw: bytes, message: Any) -> bytes | None:
+    def plain_check(raw: bytes, message: Any) -> tuple[bytes, Any] | None:
         try:
-            if not check.has_unknown_fields(columns.FromString(raw), 1, (message,)):
-                return raw
+            found = columns.FromString(raw)
+            if not check.has_unknown_fields(found, 1, (message,)):
+                return raw, found
         except (_Doubt, DecodeError, CompilationError, EvaluationError):
             return None
         message.DiscardUnknownFields()
-        clean: bytes = message.SerializeToString(deterministic=True)
-        return clean
+        return message.SerializeToString(deterministic=True), found
 
     return plain_check
 
@@ -163,6 +182,7 @@ class _Compiler:
             needed=sum(is_needed),
             oneofs=tuple(methodcaller("WhichOneof", name) for name in oneofs),
             counts=any(is_needed),
+            reads=bool(oneofs) or any(each.bounds or each.inside for each in columns.values()),
         )
 
     def _column(self, each: FieldDescriptor, place: Place, *, is_broken: bool) -> _Column:

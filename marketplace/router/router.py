@@ -21,7 +21,7 @@ from marketplace.router.ask import OK, Asker, AskTelemetry, Question, pending
 from marketplace.router.budget import RouterLimits, answer_by_s, call_metadata
 from marketplace.router.check import check
 from marketplace.router.ejection import Ejection, EjectionLimits
-from marketplace.router.merge import failure_of, merge
+from marketplace.router.merge import failure_of, merged_bytes
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.plan import Mode, Plan, plan
 from marketplace.router.record import TransactionLog, entry_of, intent_of
@@ -175,8 +175,7 @@ def _result(method: MethodRules, request: Message, mode: Mode, answers: list[Ans
     if mode is Mode.ALL:
         if not any(answer.status == OK for answer in answers):
             raise failure_of(answers)
-        merged: Message = merge(method, request, answers)
-        return merged.SerializeToString(deterministic=True)
+        return merged_bytes(method, request, answers)
     last = answers[-1]
     if last.status != OK:
         raise failure_of(answers)

@@ -65,7 +65,7 @@ class _Compiler:
             _stamped(message, Stamp.STAMP_PROVIDER_ID), _stamped(message, Stamp.STAMP_CONTRACT_ID)
         )
         below = [
-            (_elements(field), self.stamper(inside))
+            (_elements(field), self._all_stamper(inside))
             for field in message.fields
             if (inside := _message_inside(field)) is not None and inside.full_name in self._stamped
         ]
@@ -74,24 +74,37 @@ class _Compiler:
 
         def stamp(target: Any, provider_id: str, contract_id: str) -> None:
             write(target, provider_id, contract_id)
-            for elements, stamp_element in below:
-                for element in elements(target):
-                    stamp_element(element, provider_id, contract_id)
+            for elements, stamp_all in below:
+                stamp_all(elements(target), provider_id, contract_id)
 
         return stamp
 
+    def _all_stamper(self, message: Descriptor) -> _Stamper:
+        """Give the function that stamps all of some messages of a type."""
+        providers = _stamped(message, Stamp.STAMP_PROVIDER_ID)
+        contracts = _stamped(message, Stamp.STAMP_CONTRACT_ID)
+        inside = (_message_inside(field) for field in message.fields)
+        is_leaf = not any(each is not None and each.full_name in self._stamped for each in inside)
+        if is_leaf and len(providers) == len(contracts) == 1:
+            (provider,), (contract,) = providers, contracts
+
+            def stamp_both(elements: Any, provider_id: str, contract_id: str) -> None:
+                # The common element; a call for each would cost as much as the writing.
+                for element in elements:
+                    setattr(element, provider, provider_id)
+                    setattr(element, contract, contract_id)
+
+            return stamp_both
+        stamp = self.stamper(message)
+
+        def stamp_all(elements: Any, provider_id: str, contract_id: str) -> None:
+            for element in elements:
+                stamp(element, provider_id, contract_id)
+
+        return stamp_all
+
 
 def _writer(providers: tuple[str, ...], contracts: tuple[str, ...]) -> _Stamper:
-    if len(providers) == len(contracts) == 1:
-        # The common element; this runs once for each result.
-        (provider,), (contract,) = providers, contracts
-
-        def write_both(target: Any, provider_id: str, contract_id: str) -> None:
-            setattr(target, provider, provider_id)
-            setattr(target, contract, contract_id)
-
-        return write_both
-
     def write(target: Any, provider_id: str, contract_id: str) -> None:
         for name in providers:
             setattr(target, name, provider_id)

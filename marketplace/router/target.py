@@ -48,6 +48,8 @@ class Answer:
     answer_digest: bytes = b""
     #: What `message` serialises to, where that is known already; merging parses it.
     canonical: bytes = b""
+    #: The columns that `plain_check` read from `canonical`, where it showed all that was to show.
+    columns: Any = None
 
 
 @dataclass(frozen=True, slots=True)

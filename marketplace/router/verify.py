@@ -31,6 +31,8 @@ class Verified:
     message: Any
     #: What the message serialises to.
     canonical: bytes
+    #: The values of its elements, as `columns` describes; None where they were not looked at so.
+    columns: Any = None
 
 
 def verified(
@@ -54,11 +56,11 @@ def verified(
     if method.answers_field is not None:
         message.ClearField(method.answers_field)
     method.stamp(message, target.provider_id, target.contract_id)
-    canonical = method.plain_check(message.SerializeToString(deterministic=True), message)
-    if canonical is None:
-        _validate_fully(method, message)
-        canonical = message.SerializeToString(deterministic=True)
-    return Verified(message, canonical)
+    shown = method.plain_check(message.SerializeToString(deterministic=True), message)
+    if shown is not None:
+        return Verified(message, *shown)
+    _validate_fully(method, message)
+    return Verified(message, message.SerializeToString(deterministic=True))
 
 
 def verify(

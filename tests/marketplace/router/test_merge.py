@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
-from marketplace.router.merge import entries_message, merge
+from marketplace.router.merge import entries_message, merge, merged_bytes
 from marketplace.router.target import Answer
-from marketplace.router.verify import InvalidAnswer, verify
-from tests.merging import FAILED, OK, bad, found, good, merged, names, search, target
+from marketplace.router.verify import InvalidAnswer, verified, verify
+from tests.interfaces import method, rpc, service
+from tests.merging import BODY, FAILED, OK, bad, found, good, merged, names, search, target
 
 
 @pytest.mark.usecase(1241)
@@ -213,3 +214,42 @@ def test_the_limit_cuts_after_sorting(limit: int, length: int) -> None:
     assert names(result.sorted) == ["a", "b", "c"][:length]
     texts = merged(found(texts=["c", "b"]), found(texts=["a"]), limit=limit).texts
     assert list(texts) == ["c", "b", "a"][:length]
+
+
+ROWS = (
+    BODY[: BODY.index("message Quote")]
+    + """
+message Found {
+  repeated Item items = 1 [(gem.options.v1.merge) = {
+    distinct_by: ["DISTINCT"] order_by: "name" order_from: "order" limit_from: "limit"
+  }];
+  repeated gem.mesh.v1.ProviderAnswer answers = 2;
+  bool truncated = 3 [(gem.options.v1.merge) = { rule: MERGE_RULE_ANY }];
+}
+"""
+    + service(rpc())
+)
+
+
+@pytest.mark.parametrize("distinct", ['name", "provider_id', 'name", "size', 'name", "level'])
+@given(
+    st.lists(st.tuples(LISTS, st.booleans(), st.booleans()), min_size=1, max_size=4),
+    st.integers(0, 6),
+    st.integers(0, 4),
+)
+def test_merging_serialised_elements_gives_the_bytes_that_merging_messages_gives(
+    distinct: str, given_answers: list[Any], order: int, limit: int
+) -> None:
+    rules = method(ROWS.replace("DISTINCT", distinct))
+    assert rules.merge_plan is not None
+    assert rules.merge_plan.rows is not None
+    answers = [bad(9)]
+    for number, (items, truncated, has_columns) in enumerate(given_answers):
+        raw = rules.response_class(items=items, truncated=truncated).SerializeToString()
+        checked = verified(rules, target(number), raw)
+        answers.append(Answer(target(number), OK, message=checked.message))
+        answers[-1].canonical = checked.canonical
+        answers[-1].columns = checked.columns if has_columns else None
+    request = rules.request_class(order=order, limit=limit)
+    slow = merge(rules, request, answers).SerializeToString(deterministic=True)
+    assert merged_bytes(rules, request, answers) == slow

@@ -140,9 +140,9 @@ def search() -> MethodRules:
 
 
 def shown(rules: MethodRules, message: Message) -> bool:
-    raw = rules.plain_check(message.SerializeToString(), message)
-    assert raw in (None, message.SerializeToString())
-    return raw is not None
+    found = rules.plain_check(message.SerializeToString(), message)
+    assert found is None or found[0] == message.SerializeToString()
+    return found is not None
 
 
 def is_valid(rules: MethodRules, message: Message) -> bool:
