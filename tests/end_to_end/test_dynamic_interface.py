@@ -141,6 +141,44 @@ async def test_streams_of_all_come_as_one_and_end_with_an_entry_each(whole: Whol
         assert all(not message.provider_answers for message in messages[:-1])
 
 
+async def test_a_stream_that_is_refused_unread_keeps_the_provider_s_own_status(
+    whole: WholeMarket,
+) -> None:
+    requester, shop = await whole.requester(), await publish(whole)
+    hasty = ScriptedProvider(refuses(StatusCode.NOT_FOUND))
+    await whole.contracted(requester, hasty, interface=shop.interface)
+    request = shop.message("Ask")(text="nobody reads this")
+
+    async def code_of(method: str, *requests: Any) -> StatusCode:
+        call = shop.call(requester.core.channel, method, *requests)
+        try:
+            return (await call.read()) and StatusCode.OK
+        except aio.AioRpcError as error:
+            return error.code()
+
+    watching = [code_of("Watch", request) for _ in range(100)]
+    assert set(await asyncio.gather(*watching)) == {StatusCode.NOT_FOUND}
+    entries = await entries_of(requester)
+    assert {(entry.status, entry.code) for entry in entries} == {(mesh.ANSWER_STATUS_REFUSED, 5)}
+
+
+async def test_a_provider_may_answer_without_reading(whole: WholeMarket) -> None:
+    requester, shop = await whole.requester(), await publish(whole)
+
+    async def hasty(_path: str, _requests: Any, _context: Any) -> AsyncIterator[bytes]:
+        yield shop.reply("at once")
+
+    await whole.contracted(requester, ScriptedProvider(hasty), interface=shop.interface)
+
+    async def names_of() -> list[str]:
+        request = shop.message("Ask")()
+        call = shop.call(requester.core.channel, "Watch", request)
+        return [part.name async for message in call for part in message.parts]
+
+    answered = await asyncio.gather(*(names_of() for _ in range(100)))
+    assert answered == [["at once"]] * 100
+
+
 async def test_a_conversation_goes_back_and_forth(whole: WholeMarket) -> None:
     requester, shop = await whole.requester(), await publish(whole)
 
