@@ -340,5 +340,5 @@ def _bad_request(description: str) -> MarketError:
     return MarketError(
         ErrorReason.ERROR_REASON_REQUEST_INVALID,
         "the certificate request is refused",
-        violations=(FieldViolation("csr_pem", description, "csr"),),
+        violations=(FieldViolation("certificate_signing_request_pem", description, "csr"),),
     )

@@ -190,7 +190,9 @@ def test_a_weak_forged_or_unreadable_request_gets_no_certificate(
     with pytest.raises(MarketError) as refusal:
         authority.issue_from_csr(csr(), _ACME)
     assert reason_name(refusal.value.reason) == "REQUEST_INVALID"
-    assert [violation.field for violation in refusal.value.violations] == ["csr_pem"]
+    assert [violation.field for violation in refusal.value.violations] == [
+        "certificate_signing_request_pem"
+    ]
 
 
 def test_requests_with_other_keys_of_usual_strength_are_served(
