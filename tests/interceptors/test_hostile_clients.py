@@ -106,10 +106,10 @@ async def honest_calls(attacked: Attacked, honest: Identity, count: int = _HONES
 @asynccontextmanager
 async def during(attack: Attack, pause_s: float) -> AsyncIterator[None]:
     """Keep an attack going, again and again, while the block runs; it must have run once."""
-    once = asyncio.Event()
+    once, enough = asyncio.Event(), asyncio.Event()
 
     async def again() -> None:
-        while True:
+        while not enough.is_set():
             await attack()
             once.set()
             await asyncio.sleep(pause_s)
@@ -123,9 +123,10 @@ async def during(attack: Attack, pause_s: float) -> AsyncIterator[None]:
                 return_when=asyncio.FIRST_COMPLETED,
             )
     finally:
-        running.cancel()
-        (result,) = await asyncio.gather(running, return_exceptions=True)
-        assert isinstance(result, asyncio.CancelledError), result
+        # Not cancelled: a connection that is just being made would be left open.
+        enough.set()
+        async with asyncio.timeout(20):
+            await running
 
 
 async def hold(attacked: Attacked, honest: Identity, attack: Attack, pause_s: float = 0.01) -> None:
