@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import Any, Protocol
 
 import structlog
@@ -33,12 +33,23 @@ class AskSpan(Protocol):
     #: What to forward to the provider as `traceparent`; None where nobody traces.
     traceparent: str | None
 
+    def answered(self) -> None:
+        """Note that the provider's part is over; `end` may come later."""
+
     def end(self, status: int) -> None:
-        """End it with a `gem.mesh.v1.AnswerStatus`."""
+        """End it with a `gem.mesh.v1.AnswerStatus`, as of `answered` where that was before."""
 
 
 class _Ask:
-    __slots__ = ("_metrics", "_provider_id", "_span", "_started_s", "traceparent")
+    __slots__ = (
+        "_answered_ns",
+        "_duration_s",
+        "_metrics",
+        "_provider_id",
+        "_span",
+        "_started_s",
+        "traceparent",
+    )
 
     def __init__(
         self,
@@ -51,13 +62,23 @@ class _Ask:
         self._provider_id = provider_id
         self._started_s = perf_counter()
         self._span = span
+        self._duration_s: float | None = None
+        self._answered_ns: int | None = None
         self.traceparent = traceparent
 
+    def answered(self) -> None:
+        self._duration_s = perf_counter() - self._started_s
+        if self._span is not None:
+            self._answered_ns = time_ns()
+
     def end(self, status: int) -> None:
-        self._metrics.ask_ended(self._provider_id, status, perf_counter() - self._started_s)
+        if self._duration_s is None:
+            self.answered()
+        assert self._duration_s is not None, "just set"
+        self._metrics.ask_ended(self._provider_id, status, self._duration_s)
         if self._span is not None:
             self._span.set_attribute("gem.answer_status", status)
-            self._span.end()
+            self._span.end(self._answered_ns)
 
 
 class Telemetry:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,9 +21,9 @@ from interceptors.call import Call
 from marketplace.router.budget import RetryBudget, RouterLimits, target_metadata
 from marketplace.router.ejection import Ejection
 from marketplace.router.method_rules import MethodRules
-from marketplace.router.target import Answer, Target
+from marketplace.router.settle import fail_by_defect, verify_waiting
+from marketplace.router.target import Answer, AskSpan, Target
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderTransport
-from marketplace.router.verify import InvalidAnswer, verified
 
 OK = int(AnswerStatus.ANSWER_STATUS_OK)
 REFUSED = int(AnswerStatus.ANSWER_STATUS_REFUSED)
@@ -61,16 +60,6 @@ _REFUSALS = frozenset(
 )
 
 
-class AskSpan(Protocol):
-    """The trace of one ask."""
-
-    #: Trace context for the provider; None where nothing records.
-    traceparent: str | None
-
-    def end(self, status: int) -> None:
-        """Say how the ask ended: a value of `gem.mesh.v1.AnswerStatus`."""
-
-
 class AskTelemetry(Protocol):
     """What the router tells telemetry."""
 
@@ -91,6 +80,8 @@ class Question:
     answer_by_s: float
     #: How much all answers together may still take.
     answers_bytes_left: int
+    #: Whether answers are verified later, all at once (`settle.py`).
+    verify_later: bool = False
 
 
 def pending(target: Target, started_ns: int) -> Answer:
@@ -104,12 +95,6 @@ def mark_sent(answer: Answer, method: MethodRules) -> None:
         answer.status = IN_DOUBT
         answer.reason = _IN_DOUBT_REASON
         answer.code = _UNKNOWN_CODE
-
-
-def fail(answer: Answer, status: int, reason: int, code: int) -> None:
-    """Note how the ask failed."""
-    answer.status, answer.reason, answer.code = status, reason, code
-    answer.message = None
 
 
 class Asker:
@@ -159,7 +144,11 @@ class Asker:
         finally:
             answer.latency_us = int((self._clock() - started_s) * 1e6)
             if span is not None:
-                span.end(answer.status)
+                span.answered()
+                if answer.raw is None:
+                    span.end(answer.status)
+                else:
+                    answer.span = span
         return untouched
 
     def begin(self, answer: Answer) -> float | None:
@@ -169,7 +158,7 @@ class Asker:
         if self._ejection.admits((target.provider_id, target.endpoint), now_s):
             return now_s
         reason = ErrorReason.ERROR_REASON_PROVIDER_EJECTED
-        fail(answer, EJECTED, reason, Code.UNAVAILABLE)
+        answer.fail(EJECTED, reason, Code.UNAVAILABLE)
         return None
 
     def span(self, call: Call, target: Target, method: MethodRules) -> AskSpan | None:
@@ -193,7 +182,7 @@ class Asker:
         if at_deadline and code in {Code.CANCELLED, Code.DEADLINE_EXCEEDED}:
             status, reason = TIMED_OUT, int(ErrorReason.ERROR_REASON_PROVIDER_TIMED_OUT)
             code = Code.DEADLINE_EXCEEDED
-        fail(answer, status, reason, code)
+        answer.fail(status, reason, code)
         if status in {REFUSED, INVALID_ANSWER}:
             self._ejection.succeeded(key)
         elif status == TIMED_OUT and (
@@ -207,10 +196,8 @@ class Asker:
         return failure.never_sent or (status == REFUSED and code in _REFUSALS)
 
     def note_defect(self, answer: Answer, defect: Exception) -> None:
-        """Fill in that the marketplace itself failed. Its text may be a payload's: not logged."""
-        where = "".join(traceback.format_tb(defect.__traceback__))
-        _LOG.error("asking a provider failed by a defect: %s\n%s", type(defect).__name__, where)
-        fail(answer, INVALID_ANSWER, ErrorReason.ERROR_REASON_INTERNAL, Code.INTERNAL)
+        """Fill in that the marketplace itself failed."""
+        fail_by_defect(answer, defect)
         self.note_abandoned(answer)
 
     def note_abandoned(self, answer: Answer) -> None:
@@ -245,17 +232,8 @@ class Asker:
         question.answers_bytes_left -= len(raw)
         if question.answers_bytes_left < 0:
             reason = ErrorReason.ERROR_REASON_ANSWER_TOO_LARGE
-            fail(answer, INVALID_ANSWER, reason, Code.INTERNAL)
+            answer.fail(INVALID_ANSWER, reason, Code.INTERNAL)
             return
-        try:
-            good = verified(question.method, answer.target, raw)
-        except InvalidAnswer as invalid:
-            fail(answer, INVALID_ANSWER, invalid.reason, Code.INTERNAL)
-            return
-        except Exception as defect:  # noqa: BLE001 - as in `ask`
-            self.note_defect(answer, defect)
-            return
-        answer.status, answer.reason, answer.code = OK, 0, 0
-        answer.message, answer.canonical = good.message, good.canonical
-        answer.columns = good.columns
-        answer.item_count = question.method.count_items(good.message)
+        answer.raw = raw
+        if not question.verify_later:
+            verify_waiting(question.method, (answer,))

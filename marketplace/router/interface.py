@@ -27,7 +27,7 @@ from marketplace.router.merge_compile import compile_counter, compile_merge
 from marketplace.router.merge_plan import MergePlan
 from marketplace.router.method_rules import InterfaceRules, MethodRules, RouteKeyField
 from marketplace.router.options import method_options, standard_interface_of
-from marketplace.router.plain_check import PlainCheck, compile_plain_check
+from marketplace.router.plain_check import PlainCheck, compile_plain_check, shows_nothing
 from marketplace.router.route_keys import compile_route_key
 from marketplace.router.stamps import compile_stamper
 
@@ -187,7 +187,7 @@ class _Compiler:
     def _plain_check(self, request: Descriptor, response: Descriptor) -> PlainCheck:
         # What is refused already is not run, for its rules may be of any size.
         if self._findings or not all([self._rules_run(request), self._rules_run(response)]):
-            return lambda _raw, _message: None
+            return shows_nothing
         name = response.full_name
         if name not in self._checks:
             self._checks[name] = compile_plain_check(response, self._validator)

@@ -72,21 +72,15 @@ def merge(method: MethodRules, request_message: Any, answers: Sequence[Answer]) 
     return merged
 
 
-def merged_bytes(method: MethodRules, request_message: Any, answers: Sequence[Answer]) -> bytes:
-    """Give what the message of `merge` serialises to, without making it where that is dearer."""
-    plan = method.merge_plan
-    assert plan is not None, "only unary methods with ROUTE_ALL merge"
-    good = [answer for answer in answers if answer.status == _OK]
-    if plan.rows is None or not all(answer.canonical for answer in good):
-        whole: bytes = merge(method, request_message, answers).SerializeToString(deterministic=True)
-        return whole
+def merge_others(method: MethodRules, answers: Sequence[Answer]) -> Any:
+    """Merge everything but the lists of answers into a message, as `merge` does."""
+    assert method.merge_plan is not None, "only unary methods with ROUTE_ALL merge"
     message: Any = method.response_class()
-    messages = [answer.message for answer in good]
-    for singular in plan.singular:
+    messages = [answer.message for answer in answers if answer.status == _OK]
+    for singular in method.merge_plan.singular:
         singular.combine(message, messages)
     _add_entries(method, message, answers)
-    others: bytes = message.SerializeToString(deterministic=True)
-    return plan.rows.merged(request_message, good) + others
+    return message
 
 
 def entries_message(method: MethodRules, answers: Sequence[Answer]) -> Any:

@@ -8,15 +8,19 @@ from operator import attrgetter
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message_factory import GetMessageClass
 
 from gem.options.v1.options_pb2 import Merge, MergeRule
 from marketplace.router.columns import place_of, row_class
 from marketplace.router.findings import Findings
-from marketplace.router.merge_plan import ListPlan, MergePlan, RowsPlan, SingularPlan
-from marketplace.router.options import merge_of, order_by_of
+from marketplace.router.list_plan import ListPlan
+from marketplace.router.merge_plan import MergePlan, SingularPlan
+from marketplace.router.options import merge_of, order_by_of, stamp_of
 from marketplace.router.ordering import Key, Ordering, compile_ordering, plain_key
 from marketplace.router.paths import FLOATS, INTEGERS, is_instant, is_map, reader, resolve
+from marketplace.router.rows import RowsPlan
 from marketplace.router.singular_merge import compile_singular
+from marketplace.router.stamps import stamped_types
 
 #: More paths than this in one `distinct_by` are refused.
 DISTINCT_PATHS_MAX = 8
@@ -52,19 +56,31 @@ def compile_merge(
 
 
 def _rows_plan(response: Descriptor, lists: Sequence[ListPlan]) -> RowsPlan | None:
-    """Give the plan where one list of messages comes before all other fields of a response."""
+    """Give the plan where one list of messages comes before all other fields of a response.
+
+    All stamps are in its elements, and what it is sorted by either has columns or no stamp.
+    """
     first = min(response.fields, key=attrgetter("number"), default=None)
     # A group is not delimited by its length, as serialised elements are.
     if first is None or first.type != FieldDescriptor.TYPE_MESSAGE:
         return None
+    place, element = place_of(response), first.message_type
+    if place is None or first.name not in place.inside or element is None:
+        return None
     if [each.field for each in lists] != [first.name]:
         return None
-    place = place_of(response)
-    return RowsPlan(
-        lists[0],
-        row_class=row_class(first.number),
-        has_columns=place is not None and first.name in place.inside,
+    (plan,) = lists
+    stamps = {each.name: stamp for each in element.fields if (stamp := stamp_of(each))}
+    is_only_there = stamped_types(response) <= {response.full_name, element.full_name}
+    is_once = [each.message_type for each in response.fields].count(element) == 1
+    is_above = any(stamp_of(each) for each in response.fields) or any(
+        each.message_type == element for each in element.fields
     )
+    if not is_only_there or not is_once or is_above:
+        return None
+    if any(not key.is_plain and stamps.keys() & set(key.paths) for key in plan.all_keys()):
+        return None
+    return RowsPlan(plan, row_class(first.number), GetMessageClass(element), stamps)
 
 
 def _singular_plan(field: FieldDescriptor) -> SingularPlan:
@@ -126,7 +142,8 @@ def compile_identity(element: Descriptor, paths: Sequence[str]) -> Key | None:
     if not any(path.may_be_unset for path in found):
         return plain_key(found)
     readers = tuple(reader(path) for path in found)
-    return Key(lambda target: tuple(read(target) for read in readers))
+    dotted = tuple(path.dotted for path in found)
+    return Key(lambda target: tuple(read(target) for read in readers), dotted)
 
 
 def compile_orderings(

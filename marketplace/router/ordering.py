@@ -32,8 +32,10 @@ class Key:
 
     #: Gives it for one element.
     read: Callable[[Any], Any]
-    #: The plain fields of an element that it consists of; empty where there is more to it.
-    fields: tuple[str, ...] = ()
+    #: The dotted paths of what it reads.
+    paths: tuple[str, ...]
+    #: Whether it is just the values of fields of the element itself, none of which may be unset.
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def plain_key(paths: Sequence[FieldPath]) -> Key:
     """Give the key that consists of the values at some paths, none of which may be unset."""
     names = tuple(path.dotted for path in paths)
     is_flat = all(len(path.fields) == 1 for path in paths)
-    return Key(attrgetter(*names), names if is_flat else ())
+    return Key(attrgetter(*names), names, is_plain=is_flat)
 
 
 #: Leaves elements in contract order.
@@ -86,9 +88,10 @@ def _key(terms: list[Term], downwards: bool) -> Key:
     if all(_is_always_set(term.path) for term in terms):
         return plain_key([term.path for term in terms])
     keys = [_value_key(term.path, downwards) for term in terms]
+    paths = tuple(term.path.dotted for term in terms)
     if len(keys) == 1:
-        return Key(keys[0])
-    return Key(lambda element: tuple(key(element) for key in keys))
+        return Key(keys[0], paths)
+    return Key(lambda element: tuple(key(element) for key in keys), paths)
 
 
 def _is_always_set(path: FieldPath) -> bool:

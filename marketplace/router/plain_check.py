@@ -1,10 +1,10 @@
 """Shows quickly that an answer keeps its interface's rules; what it cannot show is no refusal.
 
 protovalidate spends some ten microseconds on one element of a result, more than all else that is
-done with it. Here the rules are checked on columns (see `columns`), all elements of an answer at a
-time. Fields that must be there are counted: the bytes are those that protobuf writes itself, in
-which an element has a field once or not at all. Only what counting cannot tell, such as the length
-of one element's list, is looked up element by element.
+done with it. Here the rules are checked on columns (see `columns`), all elements of an answer, or
+of all answers of a call, at a time. Fields that must be there are counted: the bytes are those that
+protobuf writes itself, in which an element has a field once or not at all. Only what counting
+cannot tell, such as the length of one element's list, is looked up element by element.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, methodcaller
-from typing import Any
+from typing import Any, Protocol
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -25,12 +25,32 @@ from marketplace.router.columns import Place, column_class, place_of
 from marketplace.router.options import field_rules, oneof_is_required, stamp_of
 from marketplace.router.value_rules import ValuesCheck, compile_messages, compile_values
 
-#: `check(raw, message)`, where `raw` is what `message` was serialised to. Where the message surely
-#: keeps all rules, it takes unknown fields out of the message and gives the message's bytes and
-#: its columns.
-PlainCheck = Callable[[bytes, Any], tuple[bytes, Any] | None]
-
 _ANY_LENGTH = (0, 2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Messages that surely keep all rules, apart from unknown fields."""
+
+    #: Their values, as `columns` describes.
+    columns: Any
+    has_unknown_fields: bool
+
+
+class PlainCheck(Protocol):
+    """Shows that messages of one type keep its rules; None where it cannot show it."""
+
+    def __call__(
+        self, raw: bytes, messages: Sequence[Any], longest_bytes: int = ...
+    ) -> Shown | None:
+        """`raw` is what the messages were serialised to, one behind the other.
+
+        No element of their lists is longer than `longest_bytes`.
+        """
+
+
+def shows_nothing(raw: bytes, messages: Sequence[Any], longest_bytes: int = 0) -> Shown | None:
+    """Be the check of a type that columns do not help with."""
 
 
 class _Doubt(Exception):  # noqa: N818  # no error: the full validation decides
@@ -65,14 +85,14 @@ class _PlaceCheck:
     oneofs: tuple[Callable[[Any], Any], ...]
     #: Whether it matters how many elements there are.
     counts: bool
-    #: Whether the elements themselves are looked at, and not their columns alone.
-    reads: bool
 
-    def has_unknown_fields(self, columns: Any, count: int, elements: Sequence[Any]) -> bool:
+    def has_unknown_fields(
+        self, columns: Any, count: int, elements: _Elements, longest_bytes: int
+    ) -> bool:
         """Check the elements at this place; say whether any has unknown fields.
 
-        `count` is their number where that matters. `elements` are the elements themselves; they are
-        not given for plain messages inside elements, whose columns tell all. Raises `_Doubt`.
+        `count` is their number where that matters; none is longer than `longest_bytes`. Raises
+        `_Doubt`.
         """
         found_unknown = len(UnknownFieldSet(columns)) > 0
         needed = 0
@@ -82,50 +102,92 @@ class _PlaceCheck:
             if column is None:
                 continue
             if column.inside is not None:
-                found_unknown |= _look_inside(column, values, count, elements)
+                inside = _look_inside(column, values, count, elements, longest_bytes)
+                found_unknown = found_unknown or inside
             else:
                 if column.holds is not None and not column.holds(values):
                     raise _Doubt
                 if column.is_needed and len(values) != count:
                     raise _Doubt
-                if column.bounds is not None and (
-                    column.bounds[0] > 0 or len(values) > column.bounds[1]
-                ):
-                    _check_lengths(column, elements)
+                if column.bounds is not None and not _are_short(column, values, longest_bytes):
+                    _check_lengths(column, elements.all())
             needed += column.is_needed or (column.bounds is not None and column.bounds[0] > 0)
-        if needed != self.needed or not all(all(map(one, elements)) for one in self.oneofs):
+        if needed != self.needed:
+            raise _Doubt
+        if self.oneofs and not all(all(map(one, elements.all())) for one in self.oneofs):
             raise _Doubt
         return found_unknown
 
 
-def _look_inside(column: _Column, columns: Any, count: int, elements: Sequence[Any]) -> bool:
+class _Elements:
+    """The elements at one place, looked up only where columns do not tell enough."""
+
+    __slots__ = ("_above", "_found", "_read")
+
+    def __init__(
+        self,
+        found: Sequence[Any] | None,
+        above: _Elements | None = None,
+        read: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """`found` are they, or `read` gives those of each element of `above`."""
+        self._found = found
+        self._above = above
+        self._read = read
+
+    def all(self) -> Sequence[Any]:
+        """Give them, each of its own."""
+        if self._found is None:
+            assert self._above is not None, "given at the start, or below others"
+            assert self._read is not None, "given with what is above"
+            self._found = [each for one in self._above.all() for each in self._read(one)]
+        return self._found
+
+
+#: Elements that are messages inside others: their columns tell all.
+_NOT_READ = _Elements(())
+
+
+def _look_inside(
+    column: _Column, columns: Any, count: int, elements: _Elements, longest_bytes: int
+) -> bool:
     """Check a message field that has columns itself; say whether it has unknown fields."""
     check = column.inside
     assert check is not None, "the caller has seen it"
-    if column.is_repeated:
-        found = 0
-        if check.counts or check.reads or column.bounds is not None:
-            found = _check_lengths(column, elements)
-        below: Sequence[Any] = ()
-        if check.reads:
-            below = [each for element in elements for each in column.read(element)]
-        return check.has_unknown_fields(columns, found, below)
     found = 0
+    if column.is_repeated:
+        if check.counts or column.bounds is not None:
+            found = _check_lengths(column, elements.all())
+        below = _Elements(None, elements, column.read)
+        return check.has_unknown_fields(columns, found, below, longest_bytes)
     if column.is_needed or check.counts:
         found = _how_many(column, columns, count, elements)
         if column.is_needed and found != count:
             raise _Doubt
-    return check.has_unknown_fields(columns, found, ())
+    return check.has_unknown_fields(columns, found, _NOT_READ, longest_bytes)
 
 
-def _how_many(column: _Column, columns: Any, count: int, elements: Sequence[Any]) -> int:
+def _how_many(column: _Column, columns: Any, count: int, elements: _Elements) -> int:
     """Give the number of elements in which a plain message is set."""
     # Each message adds at most one value to each of its columns: a column as long as the list of
     # elements says that all of them have the message.
     for _, values in columns.ListFields():
         if len(values) == count:
             return count
-    return sum(map(column.read, elements))
+    return sum(map(column.read, elements.all()))
+
+
+def _are_short(column: _Column, values: Any, longest_bytes: int) -> bool:
+    """Whether the list in no element can be too long, without looking at one."""
+    low, high = column.bounds or _ANY_LENGTH
+    if low:
+        return False
+    if len(values) <= high:
+        return True
+    # Each text or message takes its own length and at least two bytes more, each number one.
+    is_sized = isinstance(values[0], (bytes, str))
+    taken = min(map(len, values)) + 2 if is_sized else 1
+    return longest_bytes // taken <= high
 
 
 def _check_lengths(column: _Column, elements: Sequence[Any]) -> int:
@@ -141,19 +203,20 @@ def compile_plain_check(response: Descriptor, validator: Validator) -> PlainChec
     """Give the quick check of a response type; one that shows nothing where columns do not help."""
     place = place_of(response)
     if place is None:
-        return lambda _raw, _message: None
+        return shows_nothing
     columns: Any = column_class(place)
     check = _Compiler(validator).place(place)
 
-    def plain_check(raw: bytes, message: Any) -> tuple[bytes, Any] | None:
+    def plain_check(
+        raw: bytes, messages: Sequence[Any], longest_bytes: int = _ANY_LENGTH[1]
+    ) -> Shown | None:
         try:
             found = columns.FromString(raw)
-            if not check.has_unknown_fields(found, 1, (message,)):
-                return raw, found
+            elements = _Elements(messages)
+            unknown = check.has_unknown_fields(found, len(messages), elements, longest_bytes)
         except (_Doubt, DecodeError, CompilationError, EvaluationError):
             return None
-        message.DiscardUnknownFields()
-        return message.SerializeToString(deterministic=True), found
+        return Shown(found, unknown)
 
     return plain_check
 
@@ -182,7 +245,6 @@ class _Compiler:
             needed=sum(is_needed),
             oneofs=tuple(methodcaller("WhichOneof", name) for name in oneofs),
             counts=any(is_needed),
-            reads=bool(oneofs) or any(each.bounds or each.inside for each in columns.values()),
         )
 
     def _column(self, each: FieldDescriptor, place: Place, *, is_broken: bool) -> _Column:

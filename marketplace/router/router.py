@@ -21,11 +21,12 @@ from marketplace.router.ask import OK, Asker, AskTelemetry, Question, pending
 from marketplace.router.budget import RouterLimits, answer_by_s, call_metadata
 from marketplace.router.check import check
 from marketplace.router.ejection import Ejection, EjectionLimits
-from marketplace.router.merge import failure_of, merged_bytes
+from marketplace.router.merge import failure_of
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.plan import Mode, Plan, plan
 from marketplace.router.record import TransactionLog, entry_of, intent_of
 from marketplace.router.request import hints_of, read_one
+from marketplace.router.settle import merged_answer, verify_waiting
 from marketplace.router.snapshot import RoutingSnapshot
 from marketplace.router.streams import StreamRouter
 from marketplace.router.target import Answer
@@ -89,6 +90,7 @@ class Router:
             if chosen.mode is Mode.FIRST:
                 await self._ask_in_turn(question, chosen, answers, digest)
             else:
+                question.verify_later = chosen.mode is Mode.ALL
                 started_ns = time.time_ns()
                 answers += [pending(target, started_ns) for target in chosen.targets]
                 await self._intend(question, answers, 0, digest)
@@ -96,6 +98,7 @@ class Router:
             result = _result(method, request, chosen.mode, answers)
         finally:
             if answers:
+                verify_waiting(method, answers)
                 size = len(raw)
                 await self._log.record(
                     [entry_of(call, n, answer, size, digest) for n, answer in enumerate(answers)]
@@ -173,9 +176,7 @@ class Router:
 def _result(method: MethodRules, request: Message, mode: Mode, answers: list[Answer]) -> bytes:
     """Give the bytes of the call's answer; raises where every provider failed."""
     if mode is Mode.ALL:
-        if not any(answer.status == OK for answer in answers):
-            raise failure_of(answers)
-        return merged_bytes(method, request, answers)
+        return merged_answer(method, request, answers)
     last = answers[-1]
     if last.status != OK:
         raise failure_of(answers)

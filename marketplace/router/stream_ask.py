@@ -18,13 +18,11 @@ from marketplace.router.ask import (
     OK,
     TIMED_OUT,
     Asker,
-    AskSpan,
-    fail,
     mark_sent,
 )
 from marketplace.router.budget import target_metadata
 from marketplace.router.method_rules import MethodRules
-from marketplace.router.target import Answer
+from marketplace.router.target import Answer, AskSpan
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderStream
 from marketplace.router.verify import InvalidAnswer, verified
 
@@ -154,6 +152,7 @@ class StreamAsk:
         answer.answer_digest = self._digest.digest() if answer.answer_bytes else b""
         answer.latency_us = int((time.monotonic() - self._started_s) * 1e6)
         if self._span is not None:
+            self._span.answered()
             self._span.end(answer.status)
         return ours
 
@@ -163,16 +162,16 @@ class StreamAsk:
             asker.note_abandoned(answer)
             if isinstance(self.spoilt, MarketError) and not self._work.method.side_effects:
                 code = self.spoilt.code or Code.INVALID_ARGUMENT
-                fail(answer, CANCELLED, self.spoilt.reason, code)
+                answer.fail(CANCELLED, self.spoilt.reason, code)
         elif error is None:
             asker.note_answered(answer)
-            fail(answer, OK, 0, Code.OK)
+            answer.status, answer.reason, answer.code = OK, 0, 0
         elif isinstance(error, ProviderFailure):
             by_s = self._work.answer_by_s
             self.untouched = asker.note_failure(answer, error, self._started_s, by_s)
         elif isinstance(error, InvalidAnswer):
             asker.note_answered(answer)
-            fail(answer, INVALID_ANSWER, error.reason, Code.INTERNAL)
+            answer.fail(INVALID_ANSWER, error.reason, Code.INTERNAL)
         elif isinstance(error, Exception) and not isinstance(error, MarketError):
             asker.note_defect(answer, error)
         else:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
+
+from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+
+_OK = int(AnswerStatus.ANSWER_STATUS_OK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Target:
 
 @dataclass(slots=True)
 class Answer:
-    """How asking one target ended. `message` is set exactly when `status` is OK.
+    """How asking one target ended. `message` is set when `status` is OK.
 
     `status` and `reason` are values of `gem.mesh.v1.AnswerStatus` and `ErrorReason`, `code` a gRPC
     status code. `answer_bytes` and `answer_digest` describe what came over the wire.
@@ -48,8 +52,35 @@ class Answer:
     answer_digest: bytes = b""
     #: What `message` serialises to, where that is known already; merging parses it.
     canonical: bytes = b""
-    #: The columns that `plain_check` read from `canonical`, where it showed all that was to show.
-    columns: Any = None
+    #: What came over the wire and waits to be verified; until then the rest says how the ask would
+    #: be recorded without it.
+    raw: bytes | None = None
+    #: Ends when what waits has been verified.
+    span: AskSpan | None = None
+
+    def fail(self, status: int, reason: int, code: int) -> None:
+        """Note how the ask failed."""
+        self.status, self.reason, self.code = status, reason, code
+        self.message = self.raw = None
+
+    def succeed(self, message: Any, item_count: int, canonical: bytes = b"") -> None:
+        """Note that the answer is verified, and counts."""
+        self.status, self.reason, self.code = _OK, 0, 0
+        self.message, self.canonical, self.item_count = message, canonical, item_count
+        self.raw = None
+
+
+class AskSpan(Protocol):
+    """The trace of one ask."""
+
+    #: Trace context for the provider; None where nothing records.
+    traceparent: str | None
+
+    def answered(self) -> None:
+        """Note that the provider's part is over; `end` may come later."""
+
+    def end(self, status: int) -> None:
+        """Say how the ask ended: a value of `gem.mesh.v1.AnswerStatus`."""
 
 
 @dataclass(frozen=True, slots=True)

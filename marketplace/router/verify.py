@@ -31,8 +31,23 @@ class Verified:
     message: Any
     #: What the message serialises to.
     canonical: bytes
-    #: The values of its elements, as `columns` describes; None where they were not looked at so.
-    columns: Any = None
+
+
+def parsed(method: MethodRules, raw: bytes, limit_bytes: int = ANSWER_BYTES_MAX) -> Any:
+    """Give an answer as a message of the method's response type, without any provider answers.
+
+    Raises:
+        InvalidAnswer: ANSWER_TOO_LARGE or ANSWER_INVALID.
+    """
+    if len(raw) > limit_bytes:
+        raise InvalidAnswer(ErrorReason.ERROR_REASON_ANSWER_TOO_LARGE, "too large")
+    try:
+        message: Any = method.response_class.FromString(raw)
+    except DecodeError:
+        raise InvalidAnswer(ErrorReason.ERROR_REASON_ANSWER_INVALID, "does not parse") from None
+    if method.answers_field is not None:
+        message.ClearField(method.answers_field)
+    return message
 
 
 def verified(
@@ -47,20 +62,16 @@ def verified(
     Raises:
         InvalidAnswer: ANSWER_TOO_LARGE or ANSWER_INVALID.
     """
-    if len(raw) > limit_bytes:
-        raise InvalidAnswer(ErrorReason.ERROR_REASON_ANSWER_TOO_LARGE, "too large")
-    try:
-        message: Any = method.response_class.FromString(raw)
-    except DecodeError:
-        raise InvalidAnswer(ErrorReason.ERROR_REASON_ANSWER_INVALID, "does not parse") from None
-    if method.answers_field is not None:
-        message.ClearField(method.answers_field)
+    message = parsed(method, raw, limit_bytes)
     method.stamp(message, target.provider_id, target.contract_id)
-    shown = method.plain_check(message.SerializeToString(deterministic=True), message)
-    if shown is not None:
-        return Verified(message, *shown)
-    _validate_fully(method, message)
-    return Verified(message, message.SerializeToString(deterministic=True))
+    canonical: bytes = message.SerializeToString(deterministic=True)
+    shown = method.plain_check(canonical, (message,))
+    if shown is None:
+        _validate_fully(method, message)
+    if shown is None or shown.has_unknown_fields:
+        message.DiscardUnknownFields()
+        canonical = message.SerializeToString(deterministic=True)
+    return Verified(message, canonical)
 
 
 def verify(

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
-from marketplace.router.merge import entries_message, merge, merged_bytes
+from marketplace.router.ask import CANCELLED
+from marketplace.router.merge import entries_message, merge
+from marketplace.router.settle import merged_answer, verify_waiting
 from marketplace.router.target import Answer
-from marketplace.router.verify import InvalidAnswer, verified, verify
+from marketplace.router.verify import InvalidAnswer, verify
 from tests.interfaces import method, rpc, service
 from tests.merging import BODY, FAILED, OK, bad, found, good, merged, names, search, target
 
@@ -218,6 +221,9 @@ def test_the_limit_cuts_after_sorting(limit: int, length: int) -> None:
 
 ROWS = (
     BODY[: BODY.index("message Quote")]
+    # Behind all other fields, as the quick way writes them.
+    .replace("string provider_id = 3", "string provider_id = 20")
+    .replace("string contract_id = 4", "string contract_id = 21")
     + """
 message Found {
   repeated Item items = 1 [(gem.options.v1.merge) = {
@@ -229,27 +235,67 @@ message Found {
 """
     + service(rpc())
 )
+#: What a provider may add to the bytes of its answer.
+ODDITIES = st.sampled_from(
+    [
+        b"",
+        b"\xfa\x3e\x01x",  # an unknown field
+        b"\x0a\x07\x0a\x01a\xfa\x3e\x01y",  # an element with one
+        b"\x0a\x10\x0a\x01b\xa2\x01\x0aprovider-0",  # an element with another's stamp
+        b"\xfa\x3e\x09",  # what does not parse
+    ]
+)
 
 
 @pytest.mark.parametrize("distinct", ['name", "provider_id', 'name", "size', 'name", "level'])
 @given(
-    st.lists(st.tuples(LISTS, st.booleans(), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.tuples(LISTS, st.booleans(), ODDITIES), min_size=1, max_size=4),
     st.integers(0, 6),
     st.integers(0, 4),
 )
-def test_merging_serialised_elements_gives_the_bytes_that_merging_messages_gives(
+def test_merging_all_answers_at_once_gives_the_bytes_that_merging_messages_gives(
     distinct: str, given_answers: list[Any], order: int, limit: int
 ) -> None:
     rules = method(ROWS.replace("DISTINCT", distinct))
     assert rules.merge_plan is not None
     assert rules.merge_plan.rows is not None
-    answers = [bad(9)]
-    for number, (items, truncated, has_columns) in enumerate(given_answers):
-        raw = rules.response_class(items=items, truncated=truncated).SerializeToString()
-        checked = verified(rules, target(number), raw)
-        answers.append(Answer(target(number), OK, message=checked.message))
-        answers[-1].canonical = checked.canonical
-        answers[-1].columns = checked.columns if has_columns else None
+    each_alone, at_once = [bad(9)], [bad(9)]
+    for number, (items, truncated, oddity) in enumerate(given_answers):
+        message = rules.response_class(items=items, truncated=truncated)
+        raw = message.SerializeToString() + oddity
+        for answers in (each_alone, at_once):
+            answers.append(Answer(target(number), CANCELLED, raw=raw))
+    verify_waiting(rules, each_alone)
     request = rules.request_class(order=order, limit=limit)
-    slow = merge(rules, request, answers).SerializeToString(deterministic=True)
-    assert merged_bytes(rules, request, answers) == slow
+    if all(answer.status != OK for answer in each_alone):
+        with pytest.raises(MarketError):
+            merged_answer(rules, request, at_once)
+        return
+    slow = merge(rules, request, each_alone).SerializeToString(deterministic=True)
+    assert merged_answer(rules, request, at_once) == slow
+    outcome = [(answer.status, answer.reason, answer.item_count) for answer in each_alone]
+    assert [(answer.status, answer.reason, answer.item_count) for answer in at_once] == outcome
+    assert all(answer.raw is None for answer in at_once)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("string name = 1", "Item part = 30; string name = 1"),
+        (
+            "int64 size = 1",
+            "int64 size = 1; string by = 2 [(gem.options.v1.stamp) = STAMP_PROVIDER_ID]",
+        ),
+        ('"name" order_from', '"inner.size" order_by: "provider_id" order_from'),
+        (
+            "bool truncated",
+            "Item best = 4 [(gem.options.v1.merge) = { rule: MERGE_RULE_FIRST }]; bool truncated",
+        ),
+    ],
+)
+def test_answers_are_not_merged_as_rows_where_stamps_are_elsewhere(change: tuple[str, str]) -> None:
+    body = ROWS.replace("DISTINCT", 'name", "provider_id')
+    assert change[0] in body
+    plan = method(body.replace(*change)).merge_plan
+    assert plan is not None
+    assert plan.rows is None

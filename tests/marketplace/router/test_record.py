@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketplace.router.ask import IN_DOUBT, OK, REFUSED, TIMED_OUT, fail, pending
+from marketplace.router.ask import IN_DOUBT, OK, REFUSED, TIMED_OUT, pending
 from marketplace.router.record import entry_of, intent_of, transaction_id
 from marketplace.router.target import Answer
 from tests.relay_market import Market, target_of
@@ -19,7 +19,10 @@ DIGEST = sha256(REQUEST).digest()
 
 def answered(status: int = OK) -> Answer:
     answer = pending(target_of("alpha", price_micros=250), 1_000)
-    fail(answer, status, 0 if status == OK else 82, 0 if status == OK else 5)
+    if status == OK:
+        answer.succeed(None, 0)
+    else:
+        answer.fail(status, 82, 5)
     answer.latency_us, answer.answer_bytes, answer.answer_digest = 1234, 99, b"d" * 32
     answer.item_count = 3
     return answer
