@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -51,28 +50,14 @@ class Connection(Protocol):
     async def close(self) -> None: ...
 
 
-_AFTER_TIME = (
-    "call_id",
-    "requester_id",
-    "provider_id",
-    "contract_id",
-    "service_id",
-    "service_version",
-    "method",
-    "duration_us",
-    "status",
-    "reason",
-    "code",
-    "request_bytes",
-    "answer_bytes",
-    "request_digest",
-    "answer_digest",
-    "item_count",
-    "value_micros",
-    "currency_code",
+_STARTED = TransactionEntry._fields.index("started_ns")
+#: In the order of the entries themselves.
+ENTRY_COLUMNS = (
+    *TransactionEntry._fields[:_STARTED],
+    "started_at",
+    *TransactionEntry._fields[_STARTED + 1 :],
+    "worker_id",
 )
-ENTRY_COLUMNS = ("transaction_id", "started_at", *_AFTER_TIME, "worker_id")
-_entry_values = attrgetter(*_AFTER_TIME)
 FAILED_COLUMNS = (
     "call_id",
     "started_at",
@@ -91,12 +76,12 @@ WITH resolved AS (
   DELETE FROM marketplace.transaction_intent WHERE transaction_id = ANY($1::uuid[])
 )
 INSERT INTO marketplace.service_transaction AS stored (
-  transaction_id, started_at, call_id, requester_id, provider_id, contract_id, service_id,
-  service_version, method, duration_us, status, reason, code, request_bytes, answer_bytes,
+  transaction_id, call_id, requester_id, provider_id, contract_id, service_id, service_version,
+  method, started_at, duration_us, status, reason, code, request_bytes, answer_bytes,
   request_digest, answer_digest, item_count, value_micros, currency_code, worker_id)
 SELECT * FROM unnest(
-  $1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
-  $8::text[], $9::text[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
+  $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+  $8::text[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bigint[], $19::bigint[],
   $20::text[], $21::uuid[])
 ON CONFLICT (transaction_id, started_at) DO UPDATE SET
@@ -111,12 +96,12 @@ WHERE stored.status = 8 AND excluded.status <> 8
 
 _INTEND_AGAIN = """
 INSERT INTO marketplace.transaction_intent (
-  transaction_id, started_at, call_id, requester_id, provider_id, contract_id, service_id,
-  service_version, method, duration_us, status, reason, code, request_bytes, answer_bytes,
+  transaction_id, call_id, requester_id, provider_id, contract_id, service_id, service_version,
+  method, started_at, duration_us, status, reason, code, request_bytes, answer_bytes,
   request_digest, answer_digest, item_count, value_micros, currency_code, worker_id)
 SELECT * FROM unnest(
-  $1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
-  $8::text[], $9::text[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
+  $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+  $8::text[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bigint[], $19::bigint[],
   $20::text[], $21::uuid[])
 ON CONFLICT DO NOTHING
@@ -137,8 +122,7 @@ def timestamp(since_epoch_ns: int) -> datetime:
 
 
 def _entry_row(entry: TransactionEntry, worker_id: UUID) -> tuple[Any, ...]:
-    started_at = timestamp(entry.started_ns)
-    return (entry.transaction_id, started_at, *_entry_values(entry), worker_id)
+    return (*entry[:_STARTED], timestamp(entry.started_ns), *entry[_STARTED + 1 :], worker_id)
 
 
 def _failed_row(failed: FailedCall, worker_id: UUID) -> tuple[Any, ...]:

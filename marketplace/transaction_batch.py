@@ -61,8 +61,6 @@ class Batch:
                 yield kind, record
 
 
-_ENTRY_FIELDS = tuple(item.name for item in fields(TransactionEntry))
-_ENTRY_VALUES = attrgetter(*_ENTRY_FIELDS)
 _FAILED_FIELDS = tuple(item.name for item in fields(FailedCall))
 _FAILED_VALUES = attrgetter(*_FAILED_FIELDS)
 _IDS = frozenset({"transaction_id", "call_id"})
@@ -78,13 +76,13 @@ def _plain(value: object) -> str:
 
 def encode(record: Record) -> str:
     """Write a record as a JSON list of its fields' values; ids and digests in hexadecimal."""
-    values = _ENTRY_VALUES if isinstance(record, TransactionEntry) else _FAILED_VALUES
-    return json.dumps(values(record), default=_plain, separators=(",", ":"))
+    values = record if isinstance(record, TransactionEntry) else _FAILED_VALUES(record)
+    return json.dumps(values, default=_plain, separators=(",", ":"))
 
 
 def decode(kind: Kind, body: str) -> Record:
     """Read what `encode` wrote; raises ValueError or TypeError for anything else."""
-    names = _FAILED_FIELDS if kind is Kind.FAILED else _ENTRY_FIELDS
+    names = _FAILED_FIELDS if kind is Kind.FAILED else TransactionEntry._fields
     values = dict(zip(names, json.loads(body), strict=True))
     for name in _IDS & values.keys():
         values[name] = UUID(hex=values[name])

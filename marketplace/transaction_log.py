@@ -248,7 +248,7 @@ class DurableTransactionLog:
         started_ns = self._open[entry.transaction_id]
         if entry.started_ns == started_ns:
             return entry
-        return dataclasses.replace(entry, started_ns=started_ns)
+        return entry._replace(started_ns=started_ns)
 
     def _forget(self, entries: Sequence[TransactionEntry]) -> None:
         for entry in entries:

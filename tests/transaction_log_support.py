@@ -57,7 +57,7 @@ def entry_of(**changes: Any) -> TransactionEntry:
         value_micros=20_000,
         currency_code="EUR",
     )
-    return replace(entry, **changes)
+    return entry._replace(**changes)
 
 
 def failed_of(**changes: Any) -> FailedCall:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 #: Entries that are remembered for one field; when there are more, all are forgotten.
@@ -12,13 +12,13 @@ LENGTH_MAX = 256
 
 
 class Remembered:
-    """Calls a check for values that are not known to be valid, and once for each.
+    """Calls a check for the values that are not known to be valid, all at once.
 
     The check must give the same verdict for the same value at any time.
     """
 
-    def __init__(self, is_valid: Callable[[Any], bool]) -> None:
-        self._is_valid = is_valid
+    def __init__(self, are_valid: Callable[[Collection[Any]], bool]) -> None:
+        self._are_valid = are_valid
         self._valid: set[Any] = set()
 
     def __call__(self, values: Iterable[Any]) -> bool:
@@ -26,9 +26,10 @@ class Remembered:
         known = self._valid
         if known.issuperset(values):
             return True
-        for value in set(values) - known:
-            if not self._is_valid(value):
-                return False
+        fresh = set(values) - known
+        if not self._are_valid(fresh):
+            return False
+        for value in fresh:
             if not isinstance(value, (str, bytes)) or len(value) <= LENGTH_MAX:
                 if len(known) >= ENTRIES_MAX:
                     known.clear()

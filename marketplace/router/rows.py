@@ -81,7 +81,7 @@ class RowsPlan:
     def _order(self, request: Any, found: _Found, order: Sequence[int]) -> Sequence[int]:
         """Give the numbers of the elements that stay, in their new order."""
         plan = self.list_plan
-        if plan.identity is not None and len(order) > 1:
+        if plan.identity is not None and len(order) > 1 and not found.differ(plan.identity):
             keys = found.keys(plan.identity)
             if len(set(keys)) < len(keys):
                 firsts = {keys[n]: n for n in reversed(order)}
@@ -109,6 +109,13 @@ class _Found:
     def of_all(self, by_answer: Iterable[Any]) -> list[Any]:
         """Give for each element what is given for each answer."""
         return list(chain.from_iterable(map(repeat, by_answer, self._counts)))
+
+    def differ(self, key: Key) -> bool:
+        """Whether all elements surely differ in a key, for they do in the first part of it."""
+        if not key.is_plain:
+            return False
+        values = self._values(key.paths[0])
+        return len(set(values)) == len(values)
 
     def keys(self, key: Key) -> list[Any]:
         """Give a key of each element."""

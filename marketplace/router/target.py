@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
@@ -83,8 +83,7 @@ class AskSpan(Protocol):
         """Say how the ask ended: a value of `gem.mesh.v1.AnswerStatus`."""
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionEntry:
+class TransactionEntry(NamedTuple):
     """One provider asked in one call (use case 1491): the row of the transaction log.
 
     A digest is SHA-256 of the message's bytes; several messages of a stream are digested one after

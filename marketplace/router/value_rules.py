@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Set
 from typing import Any
 
+from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from protovalidate import Validator
 
 from buf.validate import validate_pb2
 from marketplace.router.catalogue_rules import types_below
-from marketplace.router.columns import compile_file, copy_type, new_file
+from marketplace.router.columns import compile_file, copy_type, new_file, row_class
 from marketplace.router.options import field_rules, message_rules
 from marketplace.router.paths import INTEGERS
 from marketplace.router.remembered import Remembered
@@ -45,10 +45,10 @@ def compile_values(field: FieldDescriptor, validator: Validator) -> ValuesCheck 
             return quick
     holder = _holder(field, rules)
 
-    def is_valid(value: Any) -> bool:
-        return not validator.collect_violations(holder(values=[value]), fail_fast=True)
+    def are_valid(values: Iterable[Any]) -> bool:
+        return not validator.collect_violations(holder(values=values), fail_fast=True)
 
-    return _every(is_valid, remember=not _depends_on_time(rules))
+    return are_valid if _depends_on_time(rules) else Remembered(are_valid)
 
 
 def compile_messages(message: Descriptor, validator: Validator) -> ValuesCheck:
@@ -56,23 +56,20 @@ def compile_messages(message: Descriptor, validator: Validator) -> ValuesCheck:
 
     They are to be serialised by protobuf itself: a field once, and nothing for what is unset.
     """
-    parse = GetMessageClass(message).FromString
+    rows, parse = row_class(1), _list_class(message).FromString
 
-    def is_valid(raw: bytes) -> bool:
+    def are_valid(raws: Iterable[bytes]) -> bool:
+        raw = rows(rows=raws).SerializeToString()
         parsed: Message = parse(raw)
         parsed.DiscardUnknownFields()
         if parsed.ByteSize() != len(raw):
-            return False  # it had unknown fields
+            return False  # one had unknown fields
         return not validator.collect_violations(parsed, fail_fast=True)
 
     types = types_below(message).values()
     rules: list[Message] = [field_rules(each) for kind in types for each in kind.fields]
     rules += map(message_rules, types)
-    return _every(is_valid, remember=not any(map(_depends_on_time, rules)))
-
-
-def _every(is_valid: Callable[[Any], bool], *, remember: bool) -> ValuesCheck:
-    return Remembered(is_valid) if remember else lambda values: all(map(is_valid, values))
+    return are_valid if any(map(_depends_on_time, rules)) else Remembered(are_valid)
 
 
 def _depends_on_time(rules: Message) -> bool:
@@ -139,3 +136,17 @@ def _holder(field: FieldDescriptor, rules: validate_pb2.FieldRules) -> Callable[
         file.dependency.append(field.enum_type.file.name)
     assert field.containing_type is not None, "an extension has no column"
     return compile_file(field.containing_type.file.pool, file)
+
+
+def _list_class(message: Descriptor) -> Any:
+    """Give a message type that holds nothing but messages of a type."""
+    file = new_file(f"lists.{message.full_name}")
+    file.message_type.add(name="List").field.add(
+        name="values",
+        number=1,
+        label=descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED,
+        type=descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE,
+        type_name=f".{message.full_name}",
+    )
+    file.dependency.append(message.file.name)
+    return compile_file(message.file.pool, file)

@@ -90,7 +90,7 @@ async def call_on(
         started_s = time.monotonic()
         try:
             if dice.random() < 0.3:
-                await log.intend([replace(entry, status=0, value_micros=0) for entry in entries])
+                await log.intend([entry._replace(status=0, value_micros=0) for entry in entries])
             await log.record(entries)
             account.recorded |= {entry.transaction_id for entry in entries}
             if dice.random() < 0.2:
@@ -291,7 +291,7 @@ async def main():
         entry = entry_of(status=0, value_micros=0)
         await log.intend([entry])
         if number % 2:
-            await log.record([replace(entry, status=1)])
+            await log.record([entry._replace(status=1)])
         print(number % 2, entry.transaction_id, flush=True)
     await asyncio.sleep(60)
 

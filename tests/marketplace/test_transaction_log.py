@@ -137,9 +137,9 @@ async def test_an_intent_is_there_before_its_result_and_gone_with_it(
         assert len(await rows(log_url, "transaction_intent")) == 3
         assert await rows(log_url) == []
         fresh = entry_of()
-        await log.record([*(replace(intent, status=OK) for intent in intents[:2]), fresh])
+        await log.record([*(intent._replace(status=OK) for intent in intents[:2]), fresh])
         assert len(await rows(log_url, "transaction_intent")) == 1
-        await log.record([replace(intents[2], status=IN_DOUBT)])
+        await log.record([intents[2]._replace(status=IN_DOUBT)])
         assert log.figures().open_intents == 0
     expected = {entry.transaction_id: OK for entry in (*intents[:2], fresh)}
     assert await statuses(log_url) == expected | {intents[2].transaction_id: IN_DOUBT}
@@ -152,7 +152,7 @@ async def test_a_result_keeps_the_start_of_its_intent_and_so_its_key(
     intent = entry_of(status=0)
     async with running(log_on(log_url, tmp_path)) as log:
         await log.intend([intent])
-        await log.record([replace(intent, status=OK, started_ns=intent.started_ns + 10**9)])
+        await log.record([intent._replace(status=OK, started_ns=intent.started_ns + 10**9)])
         (row,) = await rows(log_url)
     assert row["started_at"].timestamp() == pytest.approx(intent.started_ns / 1e9, abs=1e-5)
 
@@ -170,7 +170,7 @@ async def test_a_cancelled_call_has_its_entries_all_the_same(log_url: str, tmp_p
     intent, fresh = entry_of(status=0), entry_of()
     async with running(log_on(log_url, tmp_path)) as log:
         await log.intend([intent])
-        task = asyncio.create_task(log.record([replace(intent, status=OK), fresh]))
+        task = asyncio.create_task(log.record([intent._replace(status=OK), fresh]))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
