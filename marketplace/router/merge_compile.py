@@ -18,7 +18,7 @@ from marketplace.router.merge_plan import MergePlan, SingularPlan
 from marketplace.router.options import merge_of, order_by_of, stamp_of
 from marketplace.router.ordering import Key, Ordering, compile_ordering, plain_key
 from marketplace.router.paths import FLOATS, INTEGERS, is_instant, is_map, reader, resolve
-from marketplace.router.rows import RowsPlan
+from marketplace.router.rows import RowsPlan, suffix_maker
 from marketplace.router.singular_merge import compile_singular
 from marketplace.router.stamps import stamped_types
 
@@ -80,7 +80,8 @@ def _rows_plan(response: Descriptor, lists: Sequence[ListPlan]) -> RowsPlan | No
         return None
     if any(not key.is_plain and stamps.keys() & set(key.paths) for key in plan.all_keys()):
         return None
-    return RowsPlan(plan, row_class(first.number), GetMessageClass(element), stamps)
+    suffix = suffix_maker(GetMessageClass(element), stamps)
+    return RowsPlan(plan, row_class(first.number), stamps, suffix)
 
 
 def _singular_plan(field: FieldDescriptor) -> SingularPlan:

@@ -7,8 +7,9 @@ itself serialised, each with its stamps behind it. No message is made for an ele
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, repeat
 from typing import Any
 
@@ -18,6 +19,9 @@ from marketplace.router.ordering import Key
 from marketplace.router.plain_check import PlainCheck
 from marketplace.router.target import Target
 
+#: Targets whose stamps are remembered as bytes.
+_SUFFIXES = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class RowsPlan:
@@ -26,9 +30,10 @@ class RowsPlan:
     list_plan: ListPlan
     #: As `columns.row_class` gives it for the list.
     row_class: Any
-    element_class: Any
     #: Stamped fields of an element, with their `gem.options.v1.Stamp`.
     stamps: Mapping[str, int]
+    #: Gives the bytes of an element's stamps: `suffix(provider_id, contract_id)`.
+    suffix: Callable[[str, str], bytes]
 
     def merged(
         self,
@@ -51,7 +56,9 @@ class RowsPlan:
             self._clean(messages)
             raw, rows = self._rows(messages)
         found = _Found(self, columns, messages, targets)
-        suffixes = found.of_all([self._suffix(target) for target in targets])
+        suffixes = found.of_all(
+            [self.suffix(target.provider_id, target.contract_id) for target in targets]
+        )
         order = self._order(request, found, range(len(rows)))
         stamped = [rows[n] + suffixes[n] for n in order]
         joined: bytes = self.row_class(rows=stamped).SerializeToString()
@@ -72,11 +79,6 @@ class RowsPlan:
             for element in getattr(message, self.list_plan.field):
                 for name in self.stamps:
                     element.ClearField(name)
-
-    def _suffix(self, target: Target) -> bytes:
-        stamps = {name: stamp_for(target, stamp) for name, stamp in self.stamps.items()}
-        suffix: bytes = self.element_class(**stamps).SerializeToString()
-        return suffix
 
     def _order(self, request: Any, found: _Found, order: Sequence[int]) -> Sequence[int]:
         """Give the numbers of the elements that stay, in their new order."""
@@ -127,7 +129,11 @@ class _Found:
     def _values(self, name: str) -> list[Any]:
         stamp = self._plan.stamps.get(name)
         if stamp is not None:
-            return self.of_all([stamp_for(target, stamp) for target in self._targets])
+            is_provider = stamp == Stamp.STAMP_PROVIDER_ID
+            return self.of_all(
+                target.provider_id if is_provider else target.contract_id
+                for target in self._targets
+            )
         values: list[Any] = getattr(self._columns, name)[:]
         # An element adds one value or, where it is zero or empty, none.
         if len(values) == sum(self._counts):
@@ -135,6 +141,16 @@ class _Found:
         return [getattr(element, name) for element in chain.from_iterable(self._lists)]
 
 
-def stamp_for(target: Target, stamp: int) -> str:
-    """Give what the router writes into a stamped field of an answer of this target."""
-    return target.provider_id if stamp == Stamp.STAMP_PROVIDER_ID else target.contract_id
+def suffix_maker(element_class: Any, stamps: Mapping[str, int]) -> Callable[[str, str], bytes]:
+    """Give what writes the stamps of one element as bytes that stand behind its other fields."""
+
+    @lru_cache(maxsize=_SUFFIXES)
+    def suffix(provider_id: str, contract_id: str) -> bytes:
+        written = {
+            name: provider_id if stamp == Stamp.STAMP_PROVIDER_ID else contract_id
+            for name, stamp in stamps.items()
+        }
+        made: bytes = element_class(**written).SerializeToString()
+        return made
+
+    return suffix
