@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -26,6 +27,9 @@ BUDGET_MS = 1500
 _PLACE = geo_pb2.GeoPoint(latitude_e7=501_109_000, longitude_e7=86_821_000)
 _RADIUS_M = 150_000
 _MOST_SHOWN = 12
+_LIAR = "liar"
+#: Calls, a second apart, within which all providers must be back.
+_REPAIR_TRIES = 10
 _STOP_GRACE_S = 5.0
 _Response = evse_search_service_pb2.SearchEvsesResponse
 
@@ -64,8 +68,9 @@ class Demonstration:
         """Run all steps; raises StepFailedError at the first that does not hold."""
         await self._everybody_answers()
         failed = await self._break_three()
-        await self._suspend(failed)
+        suspended = await self._suspend(failed)
         await self._show_log()
+        await self._repair(failed, suspended)
 
     async def _ask(self) -> tuple[_Response, float]:
         request = evse_search_service_pb2.SearchEvsesRequest(
@@ -103,7 +108,7 @@ class Demonstration:
         await supervisor.stop(lying.child_name, _STOP_GRACE_S)
         identity = self._market.layout.partner(lying.operator.partner_id)
         arguments = (lying.endpoint, str(identity.folder))
-        await supervisor.start(ChildSpec("liar", "gemarket.garbage_provider", arguments))
+        await supervisor.start(ChildSpec(_LIAR, "gemarket.garbage_provider", arguments))
 
         response, elapsed_ms = await self._ask()
         output.print(answers_table(response.provider_answers))
@@ -122,7 +127,7 @@ class Demonstration:
         _must(well and len(response.evses) > 0, "the others' results are kept")
         return (stopped, hung, lying)
 
-    async def _suspend(self, failed: Sequence[ReferenceProvider]) -> None:
+    async def _suspend(self, failed: Sequence[ReferenceProvider]) -> ReferenceProvider:
         providers = self._reference.providers.values()
         chosen = next(each for each in providers if each not in failed)
         name = chosen.operator.partner_id
@@ -135,6 +140,31 @@ class Demonstration:
         _must(len(asked) == len(providers) - 1, "all others are asked")
         from_it = [evse for evse in response.evses if evse.provider_id == name]
         _must(not from_it, "nothing of it is in the answer")
+        return chosen
+
+    async def _repair(
+        self, failed: Sequence[ReferenceProvider], suspended: ReferenceProvider
+    ) -> None:
+        output.rule("All are well again, and so is the market")
+        _, hung, _ = failed
+        os.kill(self._hung_pid, signal.SIGCONT)
+        self._hung_pid = 0
+        supervisor = self._market.supervisor
+        await supervisor.stop(_LIAR, _STOP_GRACE_S)
+        children = (self._reference.child(each.operator, each.endpoint) for each in failed)
+        await supervisor.start(*(child for child in children if child.name != hung.child_name))
+        await self._requester.resume(suspended.contract_id)
+        statuses: set[int] = set()
+        for _ in range(_REPAIR_TRIES):
+            response, _elapsed_ms = await self._ask()
+            statuses = {answer.status for answer in response.provider_answers}
+            if statuses == {mesh.ANSWER_STATUS_OK}:
+                break
+            await asyncio.sleep(1.0)  # connections to what was away come back within two seconds
+        output.print(answers_table(response.provider_answers))
+        _must(statuses == {mesh.ANSWER_STATUS_OK}, "every provider answers again")
+        asked = len(response.provider_answers)
+        _must(asked == len(self._reference.providers), "the suspended one, too")
 
     async def _show_log(self) -> None:
         output.rule("The transaction log of these calls")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import shlex
+import shutil
 import tempfile
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +26,9 @@ from gemarket.market import Market
 from gemarket.options import settings_of
 from gemarket.reference import Reference
 from gemarket.supervisor import ChildFailedError
+
+#: Longest that one printed line may take.
+_LINE_S = 30.0
 
 Once = Annotated[
     bool, typer.Option(envvar="ONCE", help="End after the last step instead of staying up.")
@@ -53,15 +60,31 @@ async def _demo(settings: Settings, once: bool) -> None:
             await market.start()
             reference = Reference(market)
             await reference.start()
-        endpoints = market.endpoints(reference.identities(), reference.endpoints())
-        endpoints.write(market.layout.endpoints)
         async with Demonstration(market, reference) as demonstration:
             await demonstration.run()
+        # Only now: the steps replace some of the processes that are listed there.
+        endpoints = market.endpoints(reference.identities(), reference.endpoints())
+        endpoints.write(market.layout.endpoints)
         output.rule("What to try next")
-        output.print(next_steps(endpoints, market.layout), highlight=False, soft_wrap=True)
+        lines = next_steps(endpoints, market.layout)
+        output.print(lines, highlight=False, soft_wrap=True)
+        await _try_lines(lines)
         if not once:
             output.print("[bold]The market stays up; Ctrl-C ends it.[/]")
             await wait_for_stop()
     finally:
         await market.stop()
     output.print("[green bold]every step held[/]")
+
+
+async def _try_lines(lines: str) -> None:
+    """Run the printed lines whose program is on this machine; each must succeed."""
+    commands = [shlex.split(line) for line in lines.splitlines() if not line.startswith("#")]
+    here = [command for command in commands if shutil.which(command[0])]
+    for command in here:
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        async with asyncio.timeout(_LINE_S):
+            await process.communicate()
+        if process.returncode:
+            raise StepFailedError(f"a printed line does not work: {' '.join(command[:2])} …")
+    output.print(f"[dim]{len(here)} of these {len(commands)} lines were tried here, and work[/]")
