@@ -247,7 +247,9 @@ class RedeemOneTimeLinkRequest(_message.Message):
     secret: _builtins.str
     """What the link proves itself with."""
     password: _builtins.str
-    """Password that the user shall have: 12 to 128 characters, neither common nor the user's name."""
+    """Password that the user shall have: 12 to 128 characters, not a common password, also not one
+    between digits and signs, and without the user name.
+    """
     def __init__(
         self,
         *,

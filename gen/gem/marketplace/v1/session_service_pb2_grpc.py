@@ -110,8 +110,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Logout(self, request, context):
-        """Ends the calling session, or all of its user's (use case 1619). What comes with an ended session,
-        also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
+        """Ends the calling session, or all of its user's (use case 1619). What comes with an ended
+        session, also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,8 +134,9 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ChangePassword(self, request, context):
-        """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current one
-        is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the policy.
+        """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current
+        one is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the
+        policy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,9 +152,9 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateOneTimeLink(self, request, context):
-        """Gives a user a new one-time link, for one that was not used in time or a password that was lost.
-        Links before it are not accepted any more. The business operator gives them to operators and to
-        administrators of partners. FAILED_PRECONDITION when the user is disabled.
+        """Gives a user a new one-time link, for one that was not used in time or a password that was
+        lost. Links before it are not accepted any more. The business operator gives them to operators
+        and to administrators of partners. FAILED_PRECONDITION when the user is disabled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,7 +169,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DisableUser(self, request, context):
-        """Ends that a user may log in, and all of its sessions. The business operator disables operators.
+        """Ends that a user may log in, and all of its sessions. The business operator disables
+        operators.
         FAILED_PRECONDITION when it is disabled, or when nobody would be left to administer the users.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

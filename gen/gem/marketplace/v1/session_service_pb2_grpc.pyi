@@ -42,8 +42,8 @@ class SessionServiceStub:
     gives the same session a new token, and the token before it is not accepted any more.
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.LogoutRequest, _session_service_pb2.LogoutResponse]
-    """Ends the calling session, or all of its user's (use case 1619). What comes with an ended session,
-    also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
+    """Ends the calling session, or all of its user's (use case 1619). What comes with an ended
+    session, also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
     """
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.WhoAmIRequest, _session_service_pb2.WhoAmIResponse]
     """Says who calls: the user and the session, or the partner or operator of a certificate."""
@@ -53,8 +53,9 @@ class SessionServiceStub:
     INVALID_ARGUMENT, and the link stays good, when the password breaks the policy.
     """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ChangePasswordRequest, _session_service_pb2.ChangePasswordResponse]
-    """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current one
-    is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the policy.
+    """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current
+    one is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the
+    policy.
     """
     CreateUser: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CreateUserRequest, _session_service_pb2.CreateUserResponse]
     """Creates a user and the one-time link for the first password. A partner's administrator creates
@@ -62,16 +63,17 @@ class SessionServiceStub:
     partner that has none who is not disabled. ALREADY_EXISTS when the name is taken.
     """
     CreateOneTimeLink: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.CreateOneTimeLinkRequest, _session_service_pb2.CreateOneTimeLinkResponse]
-    """Gives a user a new one-time link, for one that was not used in time or a password that was lost.
-    Links before it are not accepted any more. The business operator gives them to operators and to
-    administrators of partners. FAILED_PRECONDITION when the user is disabled.
+    """Gives a user a new one-time link, for one that was not used in time or a password that was
+    lost. Links before it are not accepted any more. The business operator gives them to operators
+    and to administrators of partners. FAILED_PRECONDITION when the user is disabled.
     """
     SetUserRoles: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.SetUserRolesRequest, _session_service_pb2.SetUserRolesResponse]
     """Replaces a user's roles, from its next call on. The business operator sets those of operators.
     FAILED_PRECONDITION when nobody would be left to administer the users.
     """
     DisableUser: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.DisableUserRequest, _session_service_pb2.DisableUserResponse]
-    """Ends that a user may log in, and all of its sessions. The business operator disables operators.
+    """Ends that a user may log in, and all of its sessions. The business operator disables
+    operators.
     FAILED_PRECONDITION when it is disabled, or when nobody would be left to administer the users.
     """
     EnableUser: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EnableUserRequest, _session_service_pb2.EnableUserResponse]
@@ -98,8 +100,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     gives the same session a new token, and the token before it is not accepted any more.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_session_service_pb2.LogoutRequest, _session_service_pb2.LogoutResponse]  # type: ignore[assignment]
-    """Ends the calling session, or all of its user's (use case 1619). What comes with an ended session,
-    also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
+    """Ends the calling session, or all of its user's (use case 1619). What comes with an ended
+    session, also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
     """
     WhoAmI: _aio.UnaryUnaryMultiCallable[_session_service_pb2.WhoAmIRequest, _session_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """Says who calls: the user and the session, or the partner or operator of a certificate."""
@@ -109,8 +111,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     INVALID_ARGUMENT, and the link stays good, when the password breaks the policy.
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ChangePasswordRequest, _session_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
-    """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current one
-    is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the policy.
+    """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current
+    one is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the
+    policy.
     """
     CreateUser: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CreateUserRequest, _session_service_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Creates a user and the one-time link for the first password. A partner's administrator creates
@@ -118,16 +121,17 @@ class SessionServiceAsyncStub(SessionServiceStub):
     partner that has none who is not disabled. ALREADY_EXISTS when the name is taken.
     """
     CreateOneTimeLink: _aio.UnaryUnaryMultiCallable[_session_service_pb2.CreateOneTimeLinkRequest, _session_service_pb2.CreateOneTimeLinkResponse]  # type: ignore[assignment]
-    """Gives a user a new one-time link, for one that was not used in time or a password that was lost.
-    Links before it are not accepted any more. The business operator gives them to operators and to
-    administrators of partners. FAILED_PRECONDITION when the user is disabled.
+    """Gives a user a new one-time link, for one that was not used in time or a password that was
+    lost. Links before it are not accepted any more. The business operator gives them to operators
+    and to administrators of partners. FAILED_PRECONDITION when the user is disabled.
     """
     SetUserRoles: _aio.UnaryUnaryMultiCallable[_session_service_pb2.SetUserRolesRequest, _session_service_pb2.SetUserRolesResponse]  # type: ignore[assignment]
     """Replaces a user's roles, from its next call on. The business operator sets those of operators.
     FAILED_PRECONDITION when nobody would be left to administer the users.
     """
     DisableUser: _aio.UnaryUnaryMultiCallable[_session_service_pb2.DisableUserRequest, _session_service_pb2.DisableUserResponse]  # type: ignore[assignment]
-    """Ends that a user may log in, and all of its sessions. The business operator disables operators.
+    """Ends that a user may log in, and all of its sessions. The business operator disables
+    operators.
     FAILED_PRECONDITION when it is disabled, or when nobody would be left to administer the users.
     """
     EnableUser: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EnableUserRequest, _session_service_pb2.EnableUserResponse]  # type: ignore[assignment]
@@ -163,8 +167,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.LogoutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.LogoutResponse, _abc.Awaitable[_session_service_pb2.LogoutResponse]]:
-        """Ends the calling session, or all of its user's (use case 1619). What comes with an ended session,
-        also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
+        """Ends the calling session, or all of its user's (use case 1619). What comes with an ended
+        session, also a repetition of this call, is refused with SESSION_NOT_ACCEPTED.
         """
 
     @_abc_1.abstractmethod
@@ -192,8 +196,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.ChangePasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ChangePasswordResponse, _abc.Awaitable[_session_service_pb2.ChangePasswordResponse]]:
-        """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current one
-        is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the policy.
+        """Replaces the calling user's password; its other sessions end. LOGIN_FAILED when the current
+        one is wrong, which counts like a failed login. INVALID_ARGUMENT when the new one breaks the
+        policy.
         """
 
     @_abc_1.abstractmethod
@@ -213,9 +218,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.CreateOneTimeLinkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.CreateOneTimeLinkResponse, _abc.Awaitable[_session_service_pb2.CreateOneTimeLinkResponse]]:
-        """Gives a user a new one-time link, for one that was not used in time or a password that was lost.
-        Links before it are not accepted any more. The business operator gives them to operators and to
-        administrators of partners. FAILED_PRECONDITION when the user is disabled.
+        """Gives a user a new one-time link, for one that was not used in time or a password that was
+        lost. Links before it are not accepted any more. The business operator gives them to operators
+        and to administrators of partners. FAILED_PRECONDITION when the user is disabled.
         """
 
     @_abc_1.abstractmethod
@@ -234,7 +239,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_service_pb2.DisableUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.DisableUserResponse, _abc.Awaitable[_session_service_pb2.DisableUserResponse]]:
-        """Ends that a user may log in, and all of its sessions. The business operator disables operators.
+        """Ends that a user may log in, and all of its sessions. The business operator disables
+        operators.
         FAILED_PRECONDITION when it is disabled, or when nobody would be left to administer the users.
         """
 
