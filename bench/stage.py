@@ -75,7 +75,14 @@ async def market(workers: int = 1, **settings: object) -> AsyncIterator[Market]:
     """Run a market in a temporary data directory."""
     with tempfile.TemporaryDirectory(prefix="gem-bench-") as folder:
         made = Settings.model_validate(
-            {"data_dir": folder, "port": 0, "metrics_port": 0, "workers": workers, **settings}
+            {
+                "data_dir": folder,
+                "port": 0,
+                "session_port": 0,
+                "metrics_port": 0,
+                "workers": workers,
+                **settings,
+            }
         )
         running = Market(made)
         await running.start()

@@ -75,6 +75,10 @@ class LimitSettings(BaseModel):
     snapshot_max_age_s: Seconds = 900.0
     #: Time for calls in flight to end when the market stops.
     drain_s: Seconds = 20.0
+    #: Longest time that a session of a person may be unused.
+    session_idle_s: float = Field(default=1800.0, ge=60, le=86_400, allow_inf_nan=False)
+    #: Longest time that a session may last however much it is used.
+    session_longest_s: float = Field(default=43_200.0, ge=60, le=2_592_000, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check_order(self) -> LimitSettings:
@@ -82,6 +86,8 @@ class LimitSettings(BaseModel):
             raise ValueError("default_budget_s must not exceed max_call_s")
         if self.merge_reserve_s >= self.default_budget_s:
             raise ValueError("merge_reserve_s must be less than default_budget_s")
+        if self.session_idle_s > self.session_longest_s:
+            raise ValueError("session_idle_s must not exceed session_longest_s")
         return self
 
 
@@ -116,6 +122,8 @@ class Settings(BaseSettings):
     #: Address of the listener; port 0 takes a free one.
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
     port: Port = 8443
+    #: Port of the listener for people, on the same address: TLS without a client certificate.
+    session_port: Port = 8444
     #: Further DNS names and IP addresses by which callers reach the listener.
     public_names: Annotated[tuple[str, ...], NoDecode, Field(max_length=100)] = ()
     #: Processes that share the port.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from foundation.certificates import CertificateAuthority
@@ -11,6 +13,7 @@ from gem.marketplace.v1 import (
     interface_catalog_service_pb2,
     partner_service_pb2,
     service_registry_service_pb2,
+    session_service_pb2,
     transaction_service_pb2,
 )
 from gem.options.v1 import options_pb2
@@ -22,9 +25,12 @@ from marketplace.certificate_servicer import Authority
 from marketplace.contract_servicer import ContractServicer
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.partner_servicer import PartnerServicer
+from marketplace.password_hashing import PasswordHashing
 from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
 from marketplace.service_registry_servicer import ServiceRegistryServicer
+from marketplace.session import SessionLimits
+from marketplace.session_servicer import SessionParts, SessionServicer
 from marketplace.storage_command import Commands
 from marketplace.transaction_servicer import TransactionServicer
 
@@ -32,12 +38,17 @@ _PUBLIC = (options_pb2.ACCESS_ROLE_PUBLIC,)
 
 
 def core_services(
-    engine: AsyncEngine, authority: CertificateAuthority, barrier: RoutingBarrier
+    engine: AsyncEngine,
+    authority: CertificateAuthority,
+    barrier: RoutingBarrier,
+    session_limits: SessionLimits,
 ) -> CoreServices:
     """Register every core service of the marketplace."""
     commands = Commands(engine, effective=barrier.wait)
     core = CoreServices(violations)
-    servicers = (
+    sessions = SessionParts(engine, PasswordHashing(), session_limits)
+    servicers: tuple[tuple[ModuleType, object], ...] = (
+        (session_service_pb2, SessionServicer(commands, sessions)),
         (
             partner_service_pb2,
             PartnerServicer(commands, Authority(authority, authority.trust_domain)),

@@ -41,6 +41,8 @@ class Endpoints:
     providers: dict[str, str] = field(default_factory=dict)
     #: Process ids by name of the child process.
     processes: dict[str, int] = field(default_factory=dict)
+    #: `host:port` of the listener for people with a session; empty where it is not known.
+    sessions: str = ""
 
     def party(self, name: str) -> Party:
         """Give a partner's or operator's files; raises KeyError with the known names."""

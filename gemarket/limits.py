@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from foundation.settings import LimitSettings
 from interceptors.admission import AdmissionLimits
 from interceptors.grpc_server import ServerLimits
 from marketplace.provider_channels import ChannelLimits
 from marketplace.router.budget import RouterLimits
+from marketplace.session import SessionLimits
 
 
 def server_limits(limits: LimitSettings) -> ServerLimits:
@@ -35,6 +38,14 @@ def router_limits(limits: LimitSettings) -> RouterLimits:
         default_budget_s=limits.default_budget_s,
         max_call_s=limits.max_call_s,
         merge_reserve_s=limits.merge_reserve_s,
+    )
+
+
+def session_limits(limits: LimitSettings) -> SessionLimits:
+    """Give how long sessions of people last."""
+    return SessionLimits(
+        idle=timedelta(seconds=limits.session_idle_s),
+        longest=timedelta(seconds=limits.session_longest_s),
     )
 
 

@@ -47,6 +47,7 @@ class Market:
         self.database_url = settings.database_url or ""
         self._database: EmbeddedPostgres | None = None
         self._held_port: socket.socket | None = None
+        self._held_session_port: socket.socket | None = None
         self._lock: IO[str] | None = None
         self._metrics: WSGIServer | None = None
         self._renewing: asyncio.Task[None] | None = None
@@ -63,6 +64,12 @@ class Market:
         """`host:port` of the listener."""
         return f"{self.settings.host}:{self.port}"
 
+    @property
+    def session_address(self) -> str:
+        """`host:port` of the listener for people."""
+        assert self._held_session_port is not None
+        return f"{self.settings.host}:{self._held_session_port.getsockname()[1]}"
+
     async def start(self) -> None:
         """Start everything; raises SettingsError, OSError or ChildFailedError with the reason."""
         self._take_lock()
@@ -71,6 +78,7 @@ class Market:
         renew_market_identities(self.layout, self.authority, public_names(self.settings))
         await prepare_database(self.database_url, self.layout, self.authority)
         self._held_port = hold_port(self.settings.host, self.settings.port)
+        self._held_session_port = hold_port(self.settings.host, self.settings.session_port)
         self._start_metrics()
         await self.supervisor.start(*map(self._worker, range(self.settings.workers)))
         self._renewing = asyncio.create_task(self._keep_renewing())
@@ -86,8 +94,9 @@ class Market:
         if self._metrics is not None:
             await asyncio.to_thread(self._metrics.shutdown)
             self._metrics.server_close()
-        if self._held_port is not None:
-            self._held_port.close()
+        for held in (self._held_port, self._held_session_port):
+            if held is not None:
+                held.close()
         if self._database is not None:
             await asyncio.to_thread(self._database.stop)
         self._lock.close()
@@ -108,6 +117,7 @@ class Market:
             operators=operators,
             providers=providers or {},
             processes=self.supervisor.pids(),
+            sessions=self.session_address,
         )
 
     @property
@@ -146,6 +156,7 @@ class Market:
         content = {
             "name": f"worker-{index}",
             "address": self.address,
+            "session_address": self.session_address,
             "settings": self.settings.model_dump(mode="json")
             | {"database_url": self.database_url, "data_dir": str(self.layout.root)},
         }

@@ -45,9 +45,11 @@ class WatchedFile:
 
 
 def listener_credentials(
-    certificate_file: Path, key_file: Path, roots: Path
+    certificate_file: Path, key_file: Path, roots: Path | None
 ) -> grpc.ServerCredentials:
     """Make server credentials that take a renewed certificate for new connections.
+
+    With `roots` callers must show a certificate that these issued; without, they show none.
 
     A bad pair of files keeps the old pair, and is logged as an error: grpc itself would be silent.
     """
@@ -55,7 +57,8 @@ def listener_credentials(
 
     def read() -> grpc.ServerCertificateConfiguration:
         pair = (key_file.read_bytes(), certificate_file.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], roots.read_bytes())
+        trusted = roots.read_bytes() if roots is not None else None
+        return grpc.ssl_server_certificate_configuration([pair], trusted)
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         if not watched.changed():
@@ -69,7 +72,10 @@ def listener_credentials(
 
     # None means that nothing changed, which the stubs do not know.
     fetcher = cast("Callable[[], grpc.ServerCertificateConfiguration]", fetch)
-    return grpc.dynamic_ssl_server_credentials(read(), fetcher, require_client_authentication=True)
+    mutual = roots is not None
+    return grpc.dynamic_ssl_server_credentials(
+        read(), fetcher, require_client_authentication=mutual
+    )
 
 
 def marketplace_certificate(identity: Identity) -> MarketplaceCertificate:

@@ -24,7 +24,13 @@ from foundation.lifetime import wait_for_stop
 from foundation.settings import Settings
 from gemarket.core import add_health, add_reflection, core_services
 from gemarket.layout import Layout
-from gemarket.limits import admission_limits, channel_limits, router_limits, server_limits
+from gemarket.limits import (
+    admission_limits,
+    channel_limits,
+    router_limits,
+    server_limits,
+    session_limits,
+)
 from gemarket.logs import configure_logs
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
 from gemarket.rotation import keep_rotating, listener_credentials, marketplace_certificate
@@ -36,9 +42,11 @@ from interceptors.chain import ChainParts, build_chain, dispatch
 from interceptors.grpc_server import GrpcServer
 from interceptors.live_calls import LiveCalls
 from interceptors.metrics import Metrics
+from interceptors.session import SessionCheck
 from interceptors.status import report_status
 from interceptors.telemetry import Telemetry
 from interceptors.transaction_log import FailedCallRecorder
+from marketplace.open_sessions import OpenSessions
 from marketplace.provider_channels import ProviderChannels
 from marketplace.router.router import Router
 from marketplace.routing_barrier import RoutingBarrier
@@ -59,6 +67,8 @@ class WorkerConfig:
     name: str
     #: `host:port` that all workers share.
     address: str
+    #: The same of the listener for people.
+    session_address: str
     settings: Settings
     database_url: str
 
@@ -68,7 +78,8 @@ def read_config(path: Path) -> WorkerConfig:
     raw = json.loads(path.read_text())
     settings = Settings.model_validate(raw["settings"])
     assert settings.database_url is not None, "the supervisor names the database"
-    return WorkerConfig(raw["name"], raw["address"], settings, settings.database_url)
+    addresses = raw["address"], raw["session_address"]
+    return WorkerConfig(raw["name"], *addresses, settings, settings.database_url)
 
 
 async def serve(config: WorkerConfig) -> None:
@@ -97,7 +108,8 @@ async def serve(config: WorkerConfig) -> None:
         stack.push_async_callback(channels.close)
 
         routes = FreshRoutes(feed, limits.snapshot_max_age_s)
-        core = core_services(engine, authority, RoutingBarrier(feed))
+        lasting = session_limits(limits)
+        core = core_services(engine, authority, RoutingBarrier(feed), lasting)
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)
         known = KnownMethods(core, feed)
@@ -106,11 +118,13 @@ async def serve(config: WorkerConfig) -> None:
 
         access = AccessCheck(core.access(), known.is_routed)
         check = CertificateCheck(CurrentRegistry(feed), settings.trust_domain, access.is_public)
+        sessions = SessionCheck(OpenSessions(engine, lasting), access.is_public)
         admission = Admission(admission_limits(limits))
         parts = ChainParts(
             telemetry=telemetry,
             status=report_status,
             admission=admission,
+            session=sessions,
             certificate=check,
             transaction_log=FailedCallRecorder(log),
             access=access,
@@ -121,9 +135,14 @@ async def serve(config: WorkerConfig) -> None:
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
         server.before_drain(health.enter_drain)
         server.before_drain(admission.close)
-        server.listen(config.address, _credentials(settings, layout))
+        server.listen(config.address, _credentials(settings, layout, mutual=True))
+        server.listen(config.session_address, _credentials(settings, layout, mutual=False))
         await server.start()
-        for task in (keep_rotating(layout.router, channels.rotate), check.watch(live)):
+        for task in (
+            keep_rotating(layout.router, channels.rotate),
+            check.watch(live),
+            sessions.watch(live),
+        ):
             stack.callback(asyncio.create_task(task).cancel)
 
         _spare_the_collector()
@@ -141,11 +160,12 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_COLLECT_EVERY, 20, 50)
 
 
-def _credentials(settings: Settings, layout: Layout) -> grpc.ServerCredentials:
-    """Give the listener's credentials: the operator's own certificate, else the authority's."""
+def _credentials(settings: Settings, layout: Layout, *, mutual: bool) -> grpc.ServerCredentials:
+    """Give a listener's credentials: the operator's own certificate, else the authority's."""
     certificate_file = settings.tls.certificate_file or layout.listener.certificate_file
     key_file = settings.tls.key_file or layout.listener.key_file
-    return listener_credentials(certificate_file, key_file, layout.authority / "ca.pem")
+    roots = layout.authority / "ca.pem" if mutual else None
+    return listener_credentials(certificate_file, key_file, roots)
 
 
 def main() -> None:

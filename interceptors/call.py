@@ -38,14 +38,17 @@ class Wire(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as the registry knows it after the certificate was accepted."""
+    """Who calls, as the registry knows it after the certificate or the session was accepted."""
 
     #: Partner id, or the operator's name.
     subject_id: str
     #: Values of `gem.options.v1.AccessRole` that the caller has.
     roles: frozenset[int]
-    #: SHA-256 of the certificate in DER.
+    #: SHA-256 of the certificate in DER; empty for a session.
     fingerprint: bytes
+    #: The session, and the name of its user; empty for a certificate.
+    session_id: str = ""
+    user_name: str = ""
 
 
 @dataclass(slots=True)

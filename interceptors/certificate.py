@@ -62,7 +62,11 @@ class CertificateCheck:
 
         Raises MarketError: CERTIFICATE_MISSING, CERTIFICATE_NOT_ACCEPTED, CERTIFICATE_EXPIRED,
         CERTIFICATE_REVOKED, PARTNER_NOT_ACTIVE; a public method goes on without a caller instead.
+        Whom a session identified needs no certificate.
         """
+        if call.caller is not None:
+            await proceed(call)
+            return
         try:
             call.caller = self._caller_of(call.peer_certificate)
         except MarketError:
@@ -77,7 +81,11 @@ class CertificateCheck:
     def cut_refused(self, live: LiveCalls) -> int:
         """Cut the calls of every caller that would be refused now; answers how many."""
         return live.cut_where(
-            lambda call: self.still_accepted(call.caller) if call.caller else None
+            lambda call: (
+                self.still_accepted(call.caller)
+                if call.caller and not call.caller.session_id
+                else None
+            )
         )
 
     async def watch(self, live: LiveCalls, period_s: float = 0.5) -> None:

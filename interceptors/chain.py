@@ -21,7 +21,10 @@ class ChainParts:
     #: Before any work for the caller, keyed by the certificate that the handshake verified: a flood
     #: costs little, also from a certificate that the next step refuses, and writes no log rows.
     admission: Interceptor
-    #: Who it is. From here on the call has a known caller.
+    #: Which person it is, where the connection has no certificate. Before the certificate, which a
+    #: caller that is known already does not need.
+    session: Interceptor
+    #: Which partner's or operator's machine it is. From here on the call has a known caller.
     certificate: Interceptor
     #: Inside the certificate, because only calls of a known caller are recorded; outside access,
     #: because a refusal never reaches what stands further inside, and refusals are to be recorded.
@@ -36,6 +39,7 @@ def build_chain(parts: ChainParts, handler: Handler) -> Handler:
         parts.access,
         parts.transaction_log,
         parts.certificate,
+        parts.session,
         parts.admission,
         parts.status,
         parts.telemetry,

@@ -13,6 +13,7 @@ from typing import Any
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import DecodeError, Message
 
 from foundation.errors import FieldViolation, MarketError
@@ -25,6 +26,15 @@ Validate = Callable[[Message], tuple[FieldViolation, ...]]
 
 #: What parses has its own limit: 4 MiB of empty sub-messages take 150 MB once parsed.
 MAX_CORE_REQUEST_BYTES = 1 << 20
+
+_USERS = frozenset(
+    {
+        options_pb2.ACCESS_ROLE_ADMINISTRATOR,
+        options_pb2.ACCESS_ROLE_BUYER,
+        options_pb2.ACCESS_ROLE_SELLER,
+        options_pb2.ACCESS_ROLE_VIEWER,
+    }
+)
 
 
 class CoreServices:
@@ -50,7 +60,7 @@ class CoreServices:
         """
         for method in service.methods:
             path = f"/{service.full_name}/{method.name}"
-            roles = frozenset(method.GetOptions().Extensions[options_pb2.access] or access)
+            roles = _roles_of(method, access)
             if not roles or options_pb2.ACCESS_ROLE_UNSPECIFIED in roles:
                 raise ValueError(f"{path} says nobody may call it")
             if path in self._handlers:
@@ -75,6 +85,19 @@ class CoreServices:
     def answers_one(self, path: str) -> bool:
         """Say whether the method is ours and answers with exactly one message."""
         return path in self._answers_one
+
+
+def _roles_of(method: MethodDescriptor, access: Iterable[int]) -> frozenset[int]:
+    """Give who may call a method: whom it names, and in their sessions the users of a partner.
+
+    What a partner may do its administrator may do, and what changes nothing each of its users.
+    """
+    options = method.GetOptions()
+    roles = frozenset(options.Extensions[options_pb2.access] or access)
+    if options_pb2.ACCESS_ROLE_PARTNER not in roles:
+        return roles
+    reads = options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+    return roles | (_USERS if reads else {options_pb2.ACCESS_ROLE_ADMINISTRATOR})
 
 
 def _handler(method: MethodDescriptor, serve: Any, validate: Validate) -> Handler:

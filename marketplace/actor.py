@@ -9,6 +9,17 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.options.v1.options_pb2 import AccessRole
 from interceptors.call import Call
 
+#: Roles of those who act for a partner.
+_PARTNERS = frozenset(
+    {
+        AccessRole.ACCESS_ROLE_PARTNER,
+        AccessRole.ACCESS_ROLE_ADMINISTRATOR,
+        AccessRole.ACCESS_ROLE_BUYER,
+        AccessRole.ACCESS_ROLE_SELLER,
+        AccessRole.ACCESS_ROLE_VIEWER,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -17,11 +28,15 @@ class Actor:
     #: Partner id, or the operator's name.
     subject_id: str
     is_partner: bool
+    #: Who of the partner it is, where a person acts in a session.
+    user_name: str = ""
 
     @property
     def name(self) -> str:
         """The name in histories: no operator can be taken for a partner of the same name."""
-        return self.subject_id if self.is_partner else f"operator/{self.subject_id}"
+        if not self.is_partner:
+            return f"operator/{self.subject_id}"
+        return f"{self.subject_id}:{self.user_name}" if self.user_name else self.subject_id
 
     def may_see(self, *partner_ids: str) -> bool:
         """Say whether a thing of these partners is the caller's business; operators see all."""
@@ -43,8 +58,13 @@ class Actor:
 def actor_of(call: Call) -> Actor:
     """Give who makes an identified call."""
     assert call.caller is not None, "core methods other than public ones have a caller"
-    is_partner = AccessRole.ACCESS_ROLE_PARTNER in call.caller.roles
-    return Actor(call.caller.subject_id, is_partner)
+    caller = call.caller
+    return Actor(caller.subject_id, not _PARTNERS.isdisjoint(caller.roles), caller.user_name)
+
+
+def party_of(name: str) -> str:
+    """Give an actor's name as others see it: which partner or operator, without the person."""
+    return name.partition(":")[0]
 
 
 def not_found(kind: str) -> MarketError:

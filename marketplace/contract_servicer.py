@@ -9,6 +9,7 @@ from typing import Any
 from gem.marketplace.v1 import contract_pb2, contract_service_pb2
 from gem.marketplace.v1.contract_pb2 import ContractTerms, OfferingTerms
 from interceptors.call import Call
+from marketplace.actor import party_of
 from marketplace.contract import (
     Acceptance,
     Contract,
@@ -199,7 +200,7 @@ def _render(contract: Contract) -> contract_pb2.Contract:
 
 def _render_event(row: Any) -> contract_pb2.ContractEvent:
     rendered: Any = contract_pb2.ContractEvent(
-        actor=row.actor, event_time=timestamp(row.occurred_at)
+        actor=party_of(row.actor), event_time=timestamp(row.occurred_at)
     )
     step, state = ContractStep(row.kind), ContractState(row.state)
     rendered.kind = enum_number(contract_pb2.ContractEventKind, _EVENT, step)

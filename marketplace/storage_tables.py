@@ -139,3 +139,42 @@ COMMAND = _table(
     Column("result", LargeBinary, nullable=False),
     Column("accepted_at", _TIME, nullable=False),
 )
+
+USER_ACCOUNT = _table(
+    "user_account",
+    Column("user_id", Text, primary_key=True),
+    Column("partner_id", Text, nullable=False),
+    Column("user_name", Text, nullable=False),
+    Column("full_name", Text, nullable=False),
+    Column("roles", ARRAY(SmallInteger), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+)
+USER_EVENT = _event_table("user_event", "user_id")
+
+ONE_TIME_LINK = _table(
+    "one_time_link",
+    Column("user_id", Text, primary_key=True),
+    Column("secret_digest", LargeBinary, nullable=False),
+    Column("expires_at", _TIME, nullable=False),
+)
+
+SESSION = _table(
+    "session",
+    Column("session_id", Text, primary_key=True),
+    Column("token_digest", LargeBinary, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("last_used_at", _TIME, nullable=False),
+    Column("ended_at", _TIME),
+)
+
+LOGIN_ATTEMPT = _table(
+    "login_attempt",
+    Column("login_digest", LargeBinary, primary_key=True),
+    Column("failure_count", Integer, nullable=False),
+    Column("last_at", _TIME, nullable=False),
+    Column("locked_until_at", _TIME, nullable=False),
+)

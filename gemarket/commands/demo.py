@@ -43,7 +43,7 @@ def demo(*, once: Once = False) -> None:
     configure_logs(level=40)
     try:
         with tempfile.TemporaryDirectory(prefix="gemarket-demo-") as folder:
-            settings = settings_of(Path(folder), port=0, metrics_port=0, workers=2)
+            settings = settings_of(Path(folder), port=0, session_port=0, metrics_port=0, workers=2)
             uvloop.run(_demo(settings, once))
     except aio.AioRpcError as error:
         show_failure(error)

@@ -24,6 +24,9 @@ WithoutPartners = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(help="Worker processes that share the port.")]
 Port = Annotated[int | None, typer.Option(help="Port of the listener; 0 takes a free one.")]
+SessionPort = Annotated[
+    int | None, typer.Option(help="Port of the listener for people; 0 takes a free one.")
+]
 MetricsPort = Annotated[int | None, typer.Option(help="Port of /metrics; 0 takes a free one.")]
 
 
@@ -32,13 +35,20 @@ def up(
     bare: WithoutPartners = False,
     workers: Workers = None,
     port: Port = None,
+    session_port: SessionPort = None,
     metrics_port: MetricsPort = None,
     data_dir: DataDir = None,
 ) -> None:
     """Start database, authority, workers and reference providers; drain on SIGTERM."""
     configure_logs()
     try:
-        settings = settings_of(data_dir, workers=workers, port=port, metrics_port=metrics_port)
+        settings = settings_of(
+            data_dir,
+            workers=workers,
+            port=port,
+            session_port=session_port,
+            metrics_port=metrics_port,
+        )
         uvloop.run(_up(settings, bare))
     except (SettingsError, ChildFailedError, OSError) as error:
         errors.print(f"[red]gemarket up:[/] {escape(str(error))}", highlight=False)

@@ -6,8 +6,7 @@ such that nothing changes: what a caller may do ends at a state that does not al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
@@ -23,82 +22,21 @@ from gem.marketplace.v1 import service_registry_service_pb2 as registry
 from gem.marketplace.v1 import transaction_service_pb2 as log
 from gem.options.v1 import options_pb2
 from gemarket.administration import PartnerPlan, ServicePlan, new_request_id
-from tests.end_to_end.charging import search
-from tests.end_to_end.whole_market import EVSE_SEARCH
-
-#: Whose certificate is shown, and what its owner has to do with the things that requests name.
-CALLERS = (
-    "no certificate",
-    "unknown CA",
-    "expired",
-    "revoked",
-    "inactive partner",
-    "no contract",
-    "contracted",
-    "suspended contract",
-    "provider",
-    "business operator",
-    "technical operator",
-    "other tenant",
+from tests.end_to_end.callers import (
+    FORBIDDEN,
+    HIDDEN,
+    INVALID,
+    NOT_NOW,
+    OK,
+    THERE,
+    Row,
+    Things,
+    public,
+    row,
 )
-OUTSIDE = dict.fromkeys(("no certificate", "unknown CA", "expired"), "TLS")
-OK, FORBIDDEN, HIDDEN = "OK", "ROLE_NOT_ALLOWED", "NOT_FOUND"
-NOT_NOW, INVALID, THERE = "STATE_NOT_ALLOWED", "REQUEST_INVALID", "ALREADY_EXISTS"
-
-
-@dataclass(frozen=True, slots=True)
-class Things:
-    """What requests name: all of it belongs to `contracted` and `provider`."""
-
-    contracted_id: str
-    provider_id: str
-    inactive_id: str
-    #: A contract between the two that is terminated, and an entry of their call.
-    contract_id: str
-    transaction_id: str
-    #: A published service and one that is only registered.
-    service_id: str
-    hidden_service_id: str
-    endpoint: str
-    operator_id: str
-    offering_id: str
-    #: SHA-256 of a certificate of `contracted` that is revoked.
-    fingerprint: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One rpc: the request, and what each caller gets."""
-
-    request: Callable[[Things], Message]
-    cells: Mapping[str, str]
-
-
-def row(
-    request: Callable[[Things], Message],
-    partner: str,
-    *,
-    business: str,
-    technical: str,
-    **others: str,
-) -> Row:
-    """Make a row: what any active partner gets, what operators get, and who differs."""
-    known = {name.replace(" ", "_"): name for name in CALLERS}
-    cells = {
-        **OUTSIDE,
-        "revoked": "CERTIFICATE_REVOKED",
-        "inactive partner": "PARTNER_NOT_ACTIVE",
-        **dict.fromkeys(CALLERS[5:9], partner),
-        "other tenant": partner,
-        "business operator": business,
-        "technical operator": technical,
-    }
-    return Row(request, {**cells, **{known[name]: cell for name, cell in others.items()}})
-
-
-def public(request: Callable[[Things], Message]) -> Row:
-    """Make a row of an rpc for everybody who gets through the handshake."""
-    return Row(request, {**dict.fromkeys(CALLERS, OK), **OUTSIDE})
+from tests.end_to_end.charging import search
+from tests.end_to_end.session_rows import SESSION_ROWS
+from tests.end_to_end.whole_market import EVSE_SEARCH
 
 
 def _register_partner(_things: Things) -> Message:
@@ -127,6 +65,7 @@ _PARTNER = "gem.marketplace.v1.PartnerService"
 _CATALOG = "gem.marketplace.v1.InterfaceCatalogService"
 _SERVICES = "gem.marketplace.v1.ServiceRegistryService"
 _CONTRACTS = "gem.marketplace.v1.ContractService"
+_SESSIONS = "gem.marketplace.v1.SessionService"
 _LOG = "gem.marketplace.v1.TransactionService"
 
 _PARTNER_ROWS = {
@@ -179,6 +118,7 @@ _PARTNER_ROWS = {
         contracted=OK,
         business=OK,
         technical=OK,
+        users=OK,
     ),
     "ListPartners": row(
         lambda _: partners.ListPartnersRequest(), FORBIDDEN, business=OK, technical=OK
@@ -211,6 +151,7 @@ _PARTNER_ROWS = {
         contracted=OK,
         business=OK,
         technical=OK,
+        users=OK,
     ),
 }
 _CATALOG_ROWS = {
@@ -227,17 +168,23 @@ _CATALOG_ROWS = {
         OK,
         business=OK,
         technical=OK,
+        users=OK,
     ),
-    "ListInterfaces": row(lambda _: catalog.ListInterfacesRequest(), OK, business=OK, technical=OK),
+    "ListInterfaces": row(
+        lambda _: catalog.ListInterfacesRequest(), OK, business=OK, technical=OK, users=OK
+    ),
     "DownloadInterface": row(
         lambda _: catalog.DownloadInterfaceRequest(interface_name=EVSE_SEARCH),
         OK,
         business=OK,
         technical=OK,
+        users=OK,
     ),
 }
 _SERVICE_ROWS = {
-    "RegisterService": row(_register_service, INVALID, business=FORBIDDEN, technical=FORBIDDEN),
+    "RegisterService": row(
+        _register_service, INVALID, seller=INVALID, business=FORBIDDEN, technical=FORBIDDEN
+    ),
     "PublishService": row(
         lambda t: registry.PublishServiceRequest(
             request_id=new_request_id(), service_id=t.service_id
@@ -268,6 +215,7 @@ _SERVICE_ROWS = {
         ),
         HIDDEN,
         provider=OK,
+        seller=HIDDEN,
         business=FORBIDDEN,
         technical=FORBIDDEN,
     ),
@@ -277,8 +225,11 @@ _SERVICE_ROWS = {
         provider=OK,
         business=OK,
         technical=OK,
+        users=HIDDEN,
     ),
-    "ListServices": row(lambda _: registry.ListServicesRequest(), OK, business=OK, technical=OK),
+    "ListServices": row(
+        lambda _: registry.ListServicesRequest(), OK, business=OK, technical=OK, users=OK
+    ),
 }
 _CONTRACT_ROWS = {
     "CreateContract": row(
@@ -286,6 +237,7 @@ _CONTRACT_ROWS = {
             request_id=new_request_id(), offering_id=t.offering_id, accepted=False
         ),
         INVALID,
+        buyer=INVALID,
         business=FORBIDDEN,
         technical=FORBIDDEN,
     ),
@@ -296,6 +248,7 @@ _CONTRACT_ROWS = {
         HIDDEN,
         contracted=NOT_NOW,
         provider=FORBIDDEN,
+        buyer=NOT_NOW,
         business=FORBIDDEN,
         technical=FORBIDDEN,
     ),
@@ -306,6 +259,7 @@ _CONTRACT_ROWS = {
         HIDDEN,
         contracted=NOT_NOW,
         provider=FORBIDDEN,
+        buyer=NOT_NOW,
         business=FORBIDDEN,
         technical=FORBIDDEN,
     ),
@@ -316,6 +270,8 @@ _CONTRACT_ROWS = {
         HIDDEN,
         contracted=NOT_NOW,
         provider=NOT_NOW,
+        buyer=NOT_NOW,
+        seller=NOT_NOW,
         business=NOT_NOW,
         technical=FORBIDDEN,
     ),
@@ -326,8 +282,11 @@ _CONTRACT_ROWS = {
         provider=OK,
         business=OK,
         technical=OK,
+        users=OK,
     ),
-    "ListContracts": row(lambda _: contracts.ListContractsRequest(), OK, business=OK, technical=OK),
+    "ListContracts": row(
+        lambda _: contracts.ListContractsRequest(), OK, business=OK, technical=OK, users=OK
+    ),
     "ListContractEvents": row(
         lambda t: contracts.ListContractEventsRequest(contract_id=t.contract_id),
         HIDDEN,
@@ -335,6 +294,7 @@ _CONTRACT_ROWS = {
         provider=OK,
         business=OK,
         technical=OK,
+        users=OK,
     ),
 }
 _LOG_ROWS = {
@@ -345,9 +305,10 @@ _LOG_ROWS = {
         provider=OK,
         business=OK,
         technical=OK,
+        users=OK,
     ),
     **{
-        name: row(lambda _, kind=kind: kind(), OK, business=OK, technical=OK)  # type: ignore[misc]  # a default binds
+        name: row(lambda _, kind=kind: kind(), OK, business=OK, technical=OK, users=OK)  # type: ignore[misc]  # a default binds
         for name, kind in {
             "ListTransactions": log.ListTransactionsRequest,
             "SummarizeTransactions": log.SummarizeTransactionsRequest,
@@ -360,6 +321,7 @@ _ROUTED_ROWS = {
         request,
         "NO_CONTRACT",
         contracted=OK,
+        administrator=FORBIDDEN,
         business=FORBIDDEN,
         technical=FORBIDDEN,
     )
@@ -392,6 +354,8 @@ MATRIX: Mapping[str, Row] = {
         "grpc.health.v1.Health": _HEALTH_ROWS,
         "grpc.reflection.v1.ServerReflection": _REFLECTION_ROWS,
         "grpc.reflection.v1alpha.ServerReflection": _REFLECTION_ROWS,
+        # Last, and in it Logout last: the callers' sessions are needed until then.
+        _SESSIONS: SESSION_ROWS,
     }.items()
     for name, each in rows.items()
 }

@@ -13,15 +13,17 @@ from grpc import StatusCode, aio, ssl_channel_credentials
 
 from foundation.certificates import CertificateAuthority, new_key_and_csr, partner_uri, utc_now
 from gem.marketplace.v1 import contract_service_pb2 as contracts
-from gem.marketplace.v1 import partner_pb2
+from gem.marketplace.v1 import partner_pb2, user_pb2
 from gem.marketplace.v1 import partner_service_pb2 as partners
 from gem.marketplace.v1 import service_registry_service_pb2 as registry
 from gemarket.administration import ServicePlan, new_request_id
 from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
-from tests.end_to_end.authorization import CALLERS, MATRIX, Things
+from tests.end_to_end.authorization import MATRIX
+from tests.end_to_end.callers import CALLERS, USERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
 from tests.end_to_end.ledger import entries_of
+from tests.end_to_end.people import People, token_metadata
 from tests.end_to_end.scripted_provider import Script, ScriptedProvider
 from tests.end_to_end.whole_market import EVSP, Party, WholeMarket, new_id
 
@@ -51,6 +53,8 @@ class Cast:
     """Who calls, each with a channel, and what their requests name."""
 
     channels: dict[str, aio.Channel]
+    #: Of those who come in a session.
+    tokens: dict[str, str]
     things: Things
 
 
@@ -134,6 +138,17 @@ async def things_of(
     )
 
 
+async def logged_in(people: People, partner_id: str) -> dict[str, str]:
+    """Have one user of each role log in; gives their tokens."""
+    tokens: dict[str, str] = {}
+    for name, role in USERS.items():
+        by = tokens.get("administrator", "")
+        tokens[name] = await people.user(partner_id, name, [role], by)
+    operator = user_pb2.USER_ROLE_BUSINESS_OPERATOR
+    tokens["operator in session"] = await people.user("", new_id("operator"), [operator])
+    return tokens
+
+
 @pytest.fixture(scope="module")
 async def cast(whole: WholeMarket, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cast]:
     """Bring every kind of caller into the market."""
@@ -166,7 +181,10 @@ async def cast(whole: WholeMarket, tmp_path_factory: pytest.TempPathFactory) -> 
         for name, identity in identities.items()
     }
     channels["no certificate"] = without_certificate(whole)
-    yield Cast(channels, things)
+    people = People(whole)
+    tokens = await logged_in(people, contracted.partner_id)
+    channels.update(dict.fromkeys(tokens, people.channel))
+    yield Cast(channels, tokens, things)
     for channel in channels.values():
         await channel.close()
 
@@ -210,6 +228,8 @@ async def test_a_caller_gets_what_the_table_says(cast: Cast, caller: str) -> Non
     # Who names another's contract gets no further than who has none.
     named = (("gem-contract", cast.things.contract_id),) if caller == "other tenant" else ()
     metadata = aio.Metadata(*named)
+    if caller in cast.tokens:
+        metadata = token_metadata(cast.tokens[caller])
     for path, row in MATRIX.items():
         raw = row.request(cast.things).SerializeToString()
         found_here = await outcome(channel, path, raw, metadata)

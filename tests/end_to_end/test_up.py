@@ -24,7 +24,7 @@ from tests.end_to_end.whole_market import Party
 
 pytestmark = pytest.mark.fault
 _ROOT = Path(__file__).resolve().parents[2]
-_OPTIONS = ("--bare", "--port", "0", "--metrics-port", "0", "--workers", "2")
+_OPTIONS = ("--bare", "--port", "0", "--session-port", "0", "--metrics-port", "0", "--workers", "2")
 
 
 @asynccontextmanager

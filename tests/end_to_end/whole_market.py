@@ -186,7 +186,8 @@ class WholeMarket:
 async def running_market(workers: int = 2, **settings: object) -> AsyncIterator[WholeMarket]:
     """Run a market in a folder of its own; its interface catalogue has the EVSE search."""
     with tempfile.TemporaryDirectory(prefix="gem-") as folder:
-        values = {"data_dir": Path(folder), "port": 0, "metrics_port": 0, "workers": workers}
+        ports = {"port": 0, "session_port": 0, "metrics_port": 0}
+        values = {"data_dir": Path(folder), "workers": workers, **ports}
         market = Market(Settings.model_validate({**values, **settings}))
         _running.append(market)
         try:

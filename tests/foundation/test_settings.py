@@ -43,6 +43,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("GEMARKET_LIMITS__DRAIN_S", "nan", "limits.drain_s"),
         ("GEMARKET_LIMITS__MAX_CALL_S", "1", "limits"),
         ("GEMARKET_LIMITS__MERGE_RESERVE_S", "10", "limits"),
+        ("GEMARKET_SESSION_PORT", "70000", "session_port"),
+        ("GEMARKET_LIMITS__SESSION_IDLE_S", "1", "limits.session_idle_s"),
+        ("GEMARKET_LIMITS__SESSION_LONGEST_S", "60", "limits"),
         ("GEMARKET_TRUST_DOMAIN", "Gem.Example", "trust_domain"),
         ("GEMARKET_TRUST_DOMAIN", "gem.example/x", "trust_domain"),
         ("GEMARKET_OTLP_ENDPOINT", "localhost:4317", "otlp_endpoint"),
@@ -111,6 +114,7 @@ def test_without_any_setting_the_defaults_hold() -> None:
     settings = Settings()
     assert settings.data_dir == Path(".gemarket")
     assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8443, 2)
+    assert settings.session_port == 8444
     assert settings.database_url is None
     assert settings.limits == LimitSettings()
     assert settings.limits.max_answer_bytes == 1 << 20

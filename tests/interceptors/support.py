@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from foundation.errors import MarketError, reason_name
 from foundation.validation import violations
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.options.v1 import options_pb2
 from interceptors.access import AccessCheck
 from interceptors.admission import Admission, AdmissionLimits
@@ -27,6 +28,7 @@ from interceptors.core_services import CoreServices
 from interceptors.grpc_server import GrpcServer, ServerLimits
 from interceptors.live_calls import LiveCalls
 from interceptors.metrics import Metrics
+from interceptors.session import SessionCheck
 from interceptors.status import report_status
 from interceptors.telemetry import Telemetry
 from interceptors.transaction_log import FailedCallRecorder
@@ -265,6 +267,32 @@ async def eventually(condition: Callable[[], bool], within_s: float = 5.0) -> No
             await asyncio.sleep(0.005)
 
 
+class MemorySessions:
+    """Sessions that the test sets: callers by token."""
+
+    def __init__(self) -> None:
+        self.callers: dict[str, Caller] = {}
+        self.trouble: MarketError | None = None
+
+    async def caller_of(self, token: str) -> Caller:
+        if self.trouble is not None:
+            raise self.trouble
+        if token not in self.callers:
+            raise not_a_session()
+        return self.callers[token]
+
+    async def refused(self, session_ids: Collection[str]) -> dict[str, MarketError]:
+        if self.trouble is not None:
+            raise self.trouble
+        good = {caller.session_id for caller in self.callers.values()}
+        return {key: not_a_session() for key in session_ids if key not in good}
+
+
+def not_a_session() -> MarketError:
+    """Give the error for a token that opens no session."""
+    return MarketError(ErrorReason.ERROR_REASON_SESSION_NOT_ACCEPTED, "no such session")
+
+
 class MemoryLog:
     """A log of failed calls that the test reads, and can make fail."""
 
@@ -298,10 +326,13 @@ class ProbeMarket:
         self.certificate = CertificateCheck(self.registry, TRUST_DOMAIN, self.access.is_public)
         self.recorder = FailedCallRecorder(self.log)
         self.telemetry = Telemetry(Metrics(self.metrics), self.is_known, tracer)
+        self.sessions = MemorySessions()
+        self.session = SessionCheck(self.sessions, self.access.is_public)
         parts = ChainParts(
             telemetry=self.telemetry,
             status=report_status,
             admission=self.admission,
+            session=self.session,
             certificate=self.certificate,
             transaction_log=self.recorder,
             access=self.access,

@@ -20,9 +20,10 @@ def note(name: str, seen: list[str]) -> Interceptor:
     return interceptor
 
 
-async def test_the_order_is_telemetry_status_admission_certificate_log_access() -> None:
+async def test_the_order_is_telemetry_status_admission_session_certificate_log_access() -> None:
     seen: list[str] = []
-    order = ["telemetry", "status", "admission", "certificate", "transaction_log", "access"]
+    order = ["telemetry", "status", "admission", "session", "certificate", "transaction_log"]
+    order.append("access")
     parts = ChainParts(**{name: note(name, seen) for name in reversed(order)})
 
     async def handler(_call: Call) -> None:

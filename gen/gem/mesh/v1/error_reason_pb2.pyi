@@ -42,6 +42,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The caller's role may not call this method. PERMISSION_DENIED."""
     ERROR_REASON_NOT_THE_MARKETPLACE: _ErrorReason.ValueType  # 7
     """A call reached a provider that did not come from the marketplace. PERMISSION_DENIED."""
+    ERROR_REASON_SESSION_MISSING: _ErrorReason.ValueType  # 8
+    """The call came to the listener for people without the metadata `gem-session`. UNAUTHENTICATED."""
+    ERROR_REASON_SESSION_NOT_ACCEPTED: _ErrorReason.ValueType  # 9
+    """The session does not exist, has ended, or was not used for too long. UNAUTHENTICATED."""
+    ERROR_REASON_LOGIN_FAILED: _ErrorReason.ValueType  # 10
+    """The name and the password do not belong together, or nobody has the name: which of the two is
+    not told. UNAUTHENTICATED.
+    """
+    ERROR_REASON_LOGIN_LOCKED: _ErrorReason.ValueType  # 11
+    """Too many logins with this name failed, whether or not somebody has it;
+    `google.rpc.RetryInfo` says when to try again. RESOURCE_EXHAUSTED.
+    """
     ERROR_REASON_NO_CONTRACT: _ErrorReason.ValueType  # 20
     """The requester has no contract in force for this interface, or none with the provider that it
     named. PERMISSION_DENIED.
@@ -144,6 +156,18 @@ ERROR_REASON_ROLE_NOT_ALLOWED: ErrorReason.ValueType  # 6
 """The caller's role may not call this method. PERMISSION_DENIED."""
 ERROR_REASON_NOT_THE_MARKETPLACE: ErrorReason.ValueType  # 7
 """A call reached a provider that did not come from the marketplace. PERMISSION_DENIED."""
+ERROR_REASON_SESSION_MISSING: ErrorReason.ValueType  # 8
+"""The call came to the listener for people without the metadata `gem-session`. UNAUTHENTICATED."""
+ERROR_REASON_SESSION_NOT_ACCEPTED: ErrorReason.ValueType  # 9
+"""The session does not exist, has ended, or was not used for too long. UNAUTHENTICATED."""
+ERROR_REASON_LOGIN_FAILED: ErrorReason.ValueType  # 10
+"""The name and the password do not belong together, or nobody has the name: which of the two is
+not told. UNAUTHENTICATED.
+"""
+ERROR_REASON_LOGIN_LOCKED: ErrorReason.ValueType  # 11
+"""Too many logins with this name failed, whether or not somebody has it;
+`google.rpc.RetryInfo` says when to try again. RESOURCE_EXHAUSTED.
+"""
 ERROR_REASON_NO_CONTRACT: ErrorReason.ValueType  # 20
 """The requester has no contract in force for this interface, or none with the provider that it
 named. PERMISSION_DENIED.

@@ -82,13 +82,23 @@ class _AccessRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccessRole
     ACCESS_ROLE_UNSPECIFIED: _AccessRole.ValueType  # 0
     """Not stated; a method without any role is refused to everybody."""
     ACCESS_ROLE_PARTNER: _AccessRole.ValueType  # 1
-    """Any active business partner."""
+    """Any active business partner: its back end by certificate, or its administrator in a session.
+    Every user of the partner in a session may call what has no side effects.
+    """
     ACCESS_ROLE_BUSINESS_OPERATOR: _AccessRole.ValueType  # 2
     """The marketplace's business operator: partners, contracts, approvals."""
     ACCESS_ROLE_TECHNICAL_OPERATOR: _AccessRole.ValueType  # 3
     """The marketplace's technical operator: interfaces, services, health."""
     ACCESS_ROLE_PUBLIC: _AccessRole.ValueType  # 4
     """Anybody who reaches the listener."""
+    ACCESS_ROLE_ADMINISTRATOR: _AccessRole.ValueType  # 5
+    """A user of an active partner, in a session, who administers the partner's users."""
+    ACCESS_ROLE_BUYER: _AccessRole.ValueType  # 6
+    """A user of an active partner, in a session, who contracts services for it."""
+    ACCESS_ROLE_SELLER: _AccessRole.ValueType  # 7
+    """A user of an active partner, in a session, who offers its services."""
+    ACCESS_ROLE_VIEWER: _AccessRole.ValueType  # 8
+    """A user of an active partner, in a session, who sees what it has and changes nothing."""
 
 class AccessRole(_AccessRole, metaclass=_AccessRoleEnumTypeWrapper):
     """Who may call a method of a core service."""
@@ -96,13 +106,23 @@ class AccessRole(_AccessRole, metaclass=_AccessRoleEnumTypeWrapper):
 ACCESS_ROLE_UNSPECIFIED: AccessRole.ValueType  # 0
 """Not stated; a method without any role is refused to everybody."""
 ACCESS_ROLE_PARTNER: AccessRole.ValueType  # 1
-"""Any active business partner."""
+"""Any active business partner: its back end by certificate, or its administrator in a session.
+Every user of the partner in a session may call what has no side effects.
+"""
 ACCESS_ROLE_BUSINESS_OPERATOR: AccessRole.ValueType  # 2
 """The marketplace's business operator: partners, contracts, approvals."""
 ACCESS_ROLE_TECHNICAL_OPERATOR: AccessRole.ValueType  # 3
 """The marketplace's technical operator: interfaces, services, health."""
 ACCESS_ROLE_PUBLIC: AccessRole.ValueType  # 4
 """Anybody who reaches the listener."""
+ACCESS_ROLE_ADMINISTRATOR: AccessRole.ValueType  # 5
+"""A user of an active partner, in a session, who administers the partner's users."""
+ACCESS_ROLE_BUYER: AccessRole.ValueType  # 6
+"""A user of an active partner, in a session, who contracts services for it."""
+ACCESS_ROLE_SELLER: AccessRole.ValueType  # 7
+"""A user of an active partner, in a session, who offers its services."""
+ACCESS_ROLE_VIEWER: AccessRole.ValueType  # 8
+"""A user of an active partner, in a session, who sees what it has and changes nothing."""
 Global___AccessRole: _TypeAlias = AccessRole  # noqa: Y015
 
 class _Route:

@@ -1,0 +1,206 @@
+"""The half of SessionService in which administrators say who their users are."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from gem.marketplace.v1 import session_service_pb2, user_pb2
+from interceptors.call import Call
+from marketplace.rendering import enum_number, timestamp
+from marketplace.session import SECRET_BYTES, secret_digest
+from marketplace.storage_command import Commands, Work
+from marketplace.storage_paging import page_by_text
+from marketplace.storage_partner import PartnerStorage
+from marketplace.storage_session import SessionStorage
+from marketplace.storage_user import UserStorage
+from marketplace.user import (
+    LINK_LIFETIME,
+    User,
+    UserState,
+    UserStep,
+    check_may_change,
+    check_may_create,
+    check_may_invite,
+    check_roles,
+    check_room,
+    check_stays_administered,
+    take_step,
+    whose_users,
+)
+
+
+class UserServicer:
+    """Users of partners, and operators (use case 1618: roles and access rights)."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    async def CreateUser(  # noqa: N802  # the rpc's name
+        self, request: session_service_pb2.CreateUserRequest, call: Call
+    ) -> session_service_pb2.CreateUserResponse:
+        """Create a user without a password, and the link to set one."""
+        secret = ""
+
+        async def work(w: Work) -> session_service_pb2.CreateUserResponse:
+            nonlocal secret
+            partner_id = await _held(w, whose_users(w.actor, request.partner_id))
+            roles = tuple(sorted(request.roles))
+            check_roles(partner_id, roles)
+            storage = UserStorage(w.connection)
+            users = await storage.all_of(partner_id)
+            check_may_create(w.actor, partner_id, roles, users)
+            check_room(users)
+            user = User(
+                user_id=str(uuid4()),
+                partner_id=partner_id,
+                user_name=request.user_name,
+                full_name=request.full_name,
+                roles=roles,
+                state=UserState.INVITED,
+                created_at=w.now,
+            )
+            await storage.add(user)
+            await storage.remember(user, UserStep.CREATED, w.actor.name, w.now)
+            secret, link = await _new_link(w, user)
+            return session_service_pb2.CreateUserResponse(
+                user=render_user(user), one_time_link=link
+            )
+
+        response_class = session_service_pb2.CreateUserResponse
+        response = await self._commands.run(request, call, response_class, work)
+        response.one_time_link.secret = secret
+        return response
+
+    async def CreateOneTimeLink(  # noqa: N802  # the rpc's name
+        self, request: session_service_pb2.CreateOneTimeLinkRequest, call: Call
+    ) -> session_service_pb2.CreateOneTimeLinkResponse:
+        """Give a user a new link for a password."""
+        secret = ""
+
+        async def work(w: Work) -> session_service_pb2.CreateOneTimeLinkResponse:
+            nonlocal secret
+            user = await _named(w, request)
+            check_may_invite(w.actor, user)
+            after = replace(user, state=take_step(user.state, UserStep.LINK_MADE))
+            storage = UserStorage(w.connection)
+            await storage.remember(after, UserStep.LINK_MADE, w.actor.name, w.now)
+            secret, link = await _new_link(w, after)
+            return session_service_pb2.CreateOneTimeLinkResponse(
+                user=render_user(after), one_time_link=link
+            )
+
+        response_class = session_service_pb2.CreateOneTimeLinkResponse
+        response = await self._commands.run(request, call, response_class, work)
+        response.one_time_link.secret = secret
+        return response
+
+    async def SetUserRoles(  # noqa: N802  # the rpc's name
+        self, request: session_service_pb2.SetUserRolesRequest, call: Call
+    ) -> session_service_pb2.SetUserRolesResponse:
+        """Replace a user's roles."""
+
+        async def work(w: Work) -> session_service_pb2.SetUserRolesResponse:
+            before = await _named(w, request)
+            after = replace(before, roles=tuple(sorted(request.roles)))
+            check_roles(after.partner_id, after.roles)
+            await _check_change(w, after)
+            storage = UserStorage(w.connection)
+            await storage.set_roles(after.user_id, after.roles)
+            await storage.remember(after, UserStep.ROLES_SET, w.actor.name, w.now)
+            return session_service_pb2.SetUserRolesResponse(user=render_user(after))
+
+        response = session_service_pb2.SetUserRolesResponse
+        return await self._commands.run(request, call, response, work)
+
+    async def DisableUser(  # noqa: N802  # the rpc's name
+        self, request: session_service_pb2.DisableUserRequest, call: Call
+    ) -> session_service_pb2.DisableUserResponse:
+        """End that a user may log in, and its sessions."""
+
+        async def work(w: Work) -> session_service_pb2.DisableUserResponse:
+            after = await _switched(w, request, UserStep.DISABLED)
+            await UserStorage(w.connection).drop_link(after.user_id)
+            await SessionStorage(w.connection).end(w.now, after.user_id)
+            return session_service_pb2.DisableUserResponse(user=render_user(after))
+
+        response = session_service_pb2.DisableUserResponse
+        return await self._commands.run(request, call, response, work)
+
+    async def EnableUser(  # noqa: N802  # the rpc's name
+        self, request: session_service_pb2.EnableUserRequest, call: Call
+    ) -> session_service_pb2.EnableUserResponse:
+        """Let a disabled user in again, with a new password."""
+
+        async def work(w: Work) -> session_service_pb2.EnableUserResponse:
+            after = await _switched(w, request, UserStep.ENABLED)
+            return session_service_pb2.EnableUserResponse(user=render_user(after))
+
+        response = session_service_pb2.EnableUserResponse
+        return await self._commands.run(request, call, response, work)
+
+    async def ListUsers(  # noqa: N802  # the rpc's name
+        self, request: session_service_pb2.ListUsersRequest, call: Call
+    ) -> session_service_pb2.ListUsersResponse:
+        """List users by name."""
+        page = page_by_text(request.page)
+        async with self._commands.read(call) as w:
+            partner_id = whose_users(w.actor, request.partner_id)
+            if partner_id:
+                await PartnerStorage(w.connection).get(partner_id)
+            users, info = await UserStorage(w.connection).page(page, partner_id)
+        return session_service_pb2.ListUsersResponse(users=map(render_user, users), page=info)
+
+
+def render_user(user: User) -> user_pb2.User:
+    """Render a user; nobody but administrators and the user itself sees it."""
+    rendered: Any = user_pb2.User(
+        partner_id=user.partner_id,
+        user_name=user.user_name,
+        full_name=user.full_name,
+        create_time=timestamp(user.created_at),
+    )
+    rendered.roles.extend(user.roles)
+    rendered.state = enum_number(user_pb2.UserState, "USER_STATE", user.state)
+    return rendered  # type: ignore[no-any-return]  # enum fields take plain numbers
+
+
+async def _held(w: Work, partner_id: str) -> str:
+    """Hold a partner, so that changes of its users come one by one; NOT_FOUND."""
+    if partner_id:
+        await PartnerStorage(w.connection).locked(partner_id)
+    return partner_id
+
+
+async def _named(w: Work, request: Any) -> User:
+    """Give the user that a request means, held until the end; MarketError NOT_FOUND."""
+    partner_id = await _held(w, whose_users(w.actor, request.partner_id))
+    return await UserStorage(w.connection).locked(partner_id, request.user_name)
+
+
+async def _check_change(w: Work, after: User) -> None:
+    check_may_change(w.actor, after)
+    users = await UserStorage(w.connection).all_of(after.partner_id)
+    check_stays_administered(after, users)
+
+
+async def _switched(w: Work, request: Any, step: UserStep) -> User:
+    """Disable or enable a user; either way the password before is not accepted any more."""
+    before = await _named(w, request)
+    check_may_change(w.actor, before)
+    after = replace(before, state=take_step(before.state, step))
+    await _check_change(w, after)
+    storage = UserStorage(w.connection)
+    await storage.set_state(after.user_id, after.state, "")
+    await storage.remember(after, step, w.actor.name, w.now)
+    return after
+
+
+async def _new_link(w: Work, user: User) -> tuple[str, user_pb2.OneTimeLink]:
+    """Make a user's link; the message is kept for repetitions and so lacks the secret."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    expires_at = w.now + LINK_LIFETIME
+    await UserStorage(w.connection).put_link(user.user_id, secret_digest(secret), expires_at)
+    return secret, user_pb2.OneTimeLink(expire_time=timestamp(expires_at))
