@@ -9,6 +9,7 @@ from foundation.validation import violations
 from gem.marketplace.v1 import (
     contract_service_pb2,
     interface_catalog_service_pb2,
+    notification_service_pb2,
     partner_service_pb2,
     service_registry_service_pb2,
     transaction_service_pb2,
@@ -21,6 +22,8 @@ from interceptors.reflection import ReflectionServicer, reflection_services
 from marketplace.certificate_servicer import Authority
 from marketplace.contract_servicer import ContractServicer
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
+from marketplace.notice_feed import NoticeFeed
+from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
 from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
@@ -32,7 +35,12 @@ _PUBLIC = (options_pb2.ACCESS_ROLE_PUBLIC,)
 
 
 def core_services(
-    engine: AsyncEngine, authority: CertificateAuthority, barrier: RoutingBarrier
+    engine: AsyncEngine,
+    authority: CertificateAuthority,
+    barrier: RoutingBarrier,
+    notices: NoticeFeed,
+    *,
+    sends_email: bool,
 ) -> CoreServices:
     """Register every core service of the marketplace."""
     commands = Commands(engine, effective=barrier.wait)
@@ -46,6 +54,10 @@ def core_services(
         (service_registry_service_pb2, ServiceRegistryServicer(commands)),
         (contract_service_pb2, ContractServicer(commands)),
         (transaction_service_pb2, TransactionServicer(engine)),
+        (
+            notification_service_pb2,
+            NotificationServicer(commands, notices, sends_email=sends_email),
+        ),
     )
     for module, servicer in servicers:
         (service,) = module.DESCRIPTOR.services_by_name.values()

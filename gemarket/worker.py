@@ -26,6 +26,7 @@ from gemarket.core import add_health, add_reflection, core_services
 from gemarket.layout import Layout
 from gemarket.limits import admission_limits, channel_limits, router_limits, server_limits
 from gemarket.logs import configure_logs
+from gemarket.notices import open_notices, start_delivery
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
 from gemarket.rotation import keep_rotating, listener_credentials, marketplace_certificate
 from gemarket.spans import open_spans
@@ -90,6 +91,7 @@ async def serve(config: WorkerConfig) -> None:
         feed = RoutingFeed(config.database_url)
         await feed.start()
         stack.push_async_callback(feed.stop)
+        notices = await open_notices(stack, config.database_url)
 
         authority = CertificateAuthority.load(layout.authority)
         certificate = marketplace_certificate(layout.router)
@@ -97,7 +99,13 @@ async def serve(config: WorkerConfig) -> None:
         stack.push_async_callback(channels.close)
 
         routes = FreshRoutes(feed, limits.snapshot_max_age_s)
-        core = core_services(engine, authority, RoutingBarrier(feed))
+        core = core_services(
+            engine,
+            authority,
+            RoutingBarrier(feed),
+            notices,
+            sends_email=settings.smtp is not None,
+        )
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)
         known = KnownMethods(core, feed)
@@ -121,10 +129,12 @@ async def serve(config: WorkerConfig) -> None:
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
         server.before_drain(health.enter_drain)
         server.before_drain(admission.close)
+        server.before_drain(notices.enter_drain)
         server.listen(config.address, _credentials(settings, layout))
         await server.start()
         for task in (keep_rotating(layout.router, channels.rotate), check.watch(live)):
             stack.callback(asyncio.create_task(task).cancel)
+        start_delivery(stack, settings, config.database_url)
 
         _spare_the_collector()
         sys.stdout.write("ready\n")
