@@ -86,11 +86,11 @@ def compose(letter: Letter, address: str, sender: str, domain: str) -> EmailMess
     Raises:
         NotDeliveredError: REFUSED for an address that no header can hold.
     """
+    # A line break in an address would begin another header, or another command.
+    if not (address.isascii() and address.isprintable()):
+        raise NotDeliveredError(DeliveryFailure.REFUSED)
     message = EmailMessage()
-    try:
-        message["From"], message["To"] = sender, address
-    except (ValueError, IndexError):
-        raise NotDeliveredError(DeliveryFailure.REFUSED) from None
+    message["From"], message["To"] = sender, address
     message["Subject"] = _subject(letter)
     message["Date"] = format_datetime(letter.created_at)
     message["Message-ID"] = f"<notice.{letter.recipient_id}.{letter.sequence}@{domain}>"
