@@ -50,7 +50,8 @@ _TELL = text(
         FROM told WHERE in_inbox OR by_email
     ), counted AS (
         INSERT INTO marketplace.inbox AS before (recipient_id, last_sequence)
-        SELECT recipient_id, count(*) FROM kept GROUP BY recipient_id ORDER BY recipient_id
+        SELECT recipient_id, count(*) FROM kept
+        GROUP BY recipient_id ORDER BY recipient_id COLLATE "C"
         ON CONFLICT (recipient_id)
             DO UPDATE SET last_sequence = before.last_sequence + excluded.last_sequence
         RETURNING recipient_id, last_sequence

@@ -182,6 +182,33 @@ async def test_a_server_that_cannot_be_reached_loses_nothing_until_the_tries_are
     assert dead.failure == Failure.DELIVERY_FAILURE_UNREACHABLE
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "greeting", [b"", b"220", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 4096]
+)
+async def test_a_server_that_makes_no_sense_holds_a_worker_for_a_bounded_time(
+    post: Post, greeting: bytes
+) -> None:
+    await post.subscriber("volt")
+    await post.write("volt")
+    talks: list[asyncio.StreamWriter] = []
+
+    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(writer)
+        writer.write(greeting)
+        await writer.drain()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    delivery = post.delivery(server.sockets[0].getsockname()[1], timeout_s=0.3)
+    outcomes = await asyncio.wait_for(post.work(delivery), 10)
+    assert outcomes == [Outcome.UNREACHABLE]
+    assert await post.waiting() == 1
+    for writer in talks:
+        writer.close()
+    server.close()
+    await server.wait_closed()
+
+
 async def test_an_e_mail_out_of_date_is_given_up_untried(post: Post) -> None:
     await post.subscriber("volt")
     await post.write("volt")

@@ -100,6 +100,7 @@ async def test_a_message_must_have_a_title_in_one_line_and_a_text(plane: Control
         {"title": "a\nBcc: b"},
         {"title": "a\r"},
         {"title": "a\u2028b"},
+        {"title": "a\u202eb"},
         {"title": "x" * 201},
         {"text": ""},
         {"text": "a\x00b"},

@@ -288,7 +288,9 @@ class NotifyServiceRequestersRequest(_message.Message):
     service_id: _builtins.str
     """Which service."""
     title: _builtins.str
-    """One line without control characters. Empty is refused."""
+    """One line without control characters, those of the direction of writing among them. Empty is
+    refused.
+    """
     text: _builtins.str
     """What its readers are to know, in lines separated by line feeds. Empty is refused."""
     def __init__(

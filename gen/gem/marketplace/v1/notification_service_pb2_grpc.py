@@ -127,8 +127,8 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def NotifyServiceRequesters(self, request, context):
-        """Writes to everybody who has a contract in force for a service (use case 1687). A partner does so
-        for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
+        """Writes to everybody who has a contract in force for a service (use case 1687). A partner does
+        so for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
         read it is not told.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -143,7 +143,8 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryUndeliveredNotification(self, request, context):
-        """Has an e-mail that was given up tried again from the start. NOT_FOUND where there is none.
+        """Has an e-mail that was given up tried again from the start; one that is out of date is given up
+        again. NOT_FOUND where there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

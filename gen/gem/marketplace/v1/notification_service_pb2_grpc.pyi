@@ -55,14 +55,16 @@ class NotificationServiceStub:
     on. FAILED_PRECONDITION for e-mail where this market sends none.
     """
     NotifyServiceRequesters: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.NotifyServiceRequestersRequest, _notification_service_pb2.NotifyServiceRequestersResponse]
-    """Writes to everybody who has a contract in force for a service (use case 1687). A partner does so
-    for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
+    """Writes to everybody who has a contract in force for a service (use case 1687). A partner does
+    so for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
     read it is not told.
     """
     ListUndeliveredNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListUndeliveredNotificationsRequest, _notification_service_pb2.ListUndeliveredNotificationsResponse]
     """Lists e-mails that were given up, those that were made first before others."""
     RetryUndeliveredNotification: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.RetryUndeliveredNotificationRequest, _notification_service_pb2.RetryUndeliveredNotificationResponse]
-    """Has an e-mail that was given up tried again from the start. NOT_FOUND where there is none."""
+    """Has an e-mail that was given up tried again from the start; one that is out of date is given up
+    again. NOT_FOUND where there is none.
+    """
 
 @_typing.type_check_only
 class NotificationServiceAsyncStub(NotificationServiceStub):
@@ -91,14 +93,16 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     on. FAILED_PRECONDITION for e-mail where this market sends none.
     """
     NotifyServiceRequesters: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.NotifyServiceRequestersRequest, _notification_service_pb2.NotifyServiceRequestersResponse]  # type: ignore[assignment]
-    """Writes to everybody who has a contract in force for a service (use case 1687). A partner does so
-    for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
+    """Writes to everybody who has a contract in force for a service (use case 1687). A partner does
+    so for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
     read it is not told.
     """
     ListUndeliveredNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListUndeliveredNotificationsRequest, _notification_service_pb2.ListUndeliveredNotificationsResponse]  # type: ignore[assignment]
     """Lists e-mails that were given up, those that were made first before others."""
     RetryUndeliveredNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.RetryUndeliveredNotificationRequest, _notification_service_pb2.RetryUndeliveredNotificationResponse]  # type: ignore[assignment]
-    """Has an e-mail that was given up tried again from the start. NOT_FOUND where there is none."""
+    """Has an e-mail that was given up tried again from the start; one that is out of date is given up
+    again. NOT_FOUND where there is none.
+    """
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells partners what happened to their contracts and services, and what providers want their
@@ -160,8 +164,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.NotifyServiceRequestersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.NotifyServiceRequestersResponse, _abc.Awaitable[_notification_service_pb2.NotifyServiceRequestersResponse]]:
-        """Writes to everybody who has a contract in force for a service (use case 1687). A partner does so
-        for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
+        """Writes to everybody who has a contract in force for a service (use case 1687). A partner does
+        so for its own services, to it others' are NOT_FOUND; an operator for any. Whether somebody has
         read it is not told.
         """
 
@@ -179,6 +183,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.RetryUndeliveredNotificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.RetryUndeliveredNotificationResponse, _abc.Awaitable[_notification_service_pb2.RetryUndeliveredNotificationResponse]]:
-        """Has an e-mail that was given up tried again from the start. NOT_FOUND where there is none."""
+        """Has an e-mail that was given up tried again from the start; one that is out of date is given up
+        again. NOT_FOUND where there is none.
+        """
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
