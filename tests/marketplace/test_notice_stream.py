@@ -16,11 +16,11 @@ from foundation.errors import MarketError
 from gem.marketplace.v1.notification_service_pb2 import WatchNotificationsRequest
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.options.v1.options_pb2 import AccessRole
-from interceptors.call import Caller
+from interceptors.call import Call, Caller
 from marketplace.notice import Notice, NoticeKind
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
-from marketplace.storage_command import Commands
+from marketplace.storage_command import Commands, Work
 from marketplace.storage_notice import tell
 from tests.control_plane import ControlPlane
 from tests.interceptors.support import make_call, raises
@@ -32,24 +32,34 @@ _CUT_LISTENERS = text(
 )
 
 
+class CountedCommands(Commands):
+    """Counts how often the inbox is read."""
+
+    reads = 0
+
+    @asynccontextmanager
+    async def read(self, call: Call) -> AsyncIterator[Work]:
+        self.reads += 1
+        async with super().read(call) as work:
+            yield work
+
+
 class Stream:
-    """A follower of an inbox; `seen` are the sequences that came."""
+    """A follower of an inbox."""
 
     def __init__(self, plane: ControlPlane, who: str, after: int = 0) -> None:
-        servicer = NotificationServicer(Commands(plane.engine), plane.notices, sends_email=False)
+        self.commands = CountedCommands(plane.engine)
+        servicer = NotificationServicer(self.commands, plane.notices, sends_email=False)
         role = frozenset({int(AccessRole.ACCESS_ROLE_PARTNER)})
         call = make_call(b"", caller=Caller(who, role, who.encode()))
         self._messages: Any = servicer.WatchNotifications(
             WatchNotificationsRequest(after_sequence=after), call
         )
-        self.seen: list[int] = []
 
     async def read(self, count: int) -> list[int]:
         """Wait for so many more and give their sequences."""
         async with asyncio.timeout(10):
-            more = [(await anext(self._messages)).notification.sequence for _ in range(count)]
-        self.seen += more
-        return more
+            return [(await anext(self._messages)).notification.sequence for _ in range(count)]
 
     async def is_silent(self) -> bool:
         """Say whether nothing comes for a moment; the stream is of no use afterwards."""
@@ -111,6 +121,17 @@ async def test_what_is_not_committed_does_not_come_and_is_not_skipped(plane: Con
         fast = asyncio.create_task(_tell(plane, "volt"))
         assert await stream.read(2) == [1, 2]
         await asyncio.gather(slow, fast)
+
+
+async def test_a_stream_that_waits_leaves_the_database_alone(plane: ControlPlane) -> None:
+    async with following(plane, "volt") as stream:
+        for _ in range(3):
+            waiting = asyncio.create_task(stream.read(1))
+            await _tell(plane, "volt")
+            await waiting
+        assert await stream.is_silent()
+        # One look for each that came and one that finds no more; the feed's start may wake once.
+        assert stream.commands.reads <= 8
 
 
 async def test_under_load_every_follower_gets_each_notice_once(plane: ControlPlane) -> None:

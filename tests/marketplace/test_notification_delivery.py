@@ -27,6 +27,7 @@ from marketplace.notice import Notice, NoticeKind
 from marketplace.notification_delivery import DeliveryTiming, NotificationDelivery, Outcome
 from marketplace.smtp_mailer import SmtpMailer, SmtpServer
 from marketplace.storage_notice import tell
+from marketplace.storage_outbox import OutboxStorage
 from marketplace.storage_tables import NOTICE_OUTBOX
 from tests.control_plane import BUSINESS, PROFILE, TECHNICAL, ControlPlane
 from tests.end_to_end.load import until
@@ -275,6 +276,25 @@ async def test_two_workers_share_the_outbox_in_order_and_without_doubles(post: P
         name: [*range(2, 10)] for name in names
     }
     assert await post.waiting() == 0
+
+
+async def test_an_e_mail_that_another_worker_holds_is_passed_by_with_all_behind_it(
+    post: Post,
+) -> None:
+    await post.subscriber("volt")
+    await post.subscriber("watt")
+    await post.write("volt", "volt")
+    connection = await connect_raw(post.url)
+    async with mail_server(Mailbox()) as mailbox:
+        async with connection.transaction():
+            held = await OutboxStorage(connection).take(utc_now())
+            assert held is not None
+            await post.write("watt")
+            await asyncio.wait_for(post.work(post.delivery(mailbox.port)), 10)
+            assert (mailbox.sequences("volt"), mailbox.sequences("watt")) == ([], [2])
+        await post.work(post.delivery(mailbox.port))
+    await connection.close()
+    assert mailbox.sequences("volt") == [2, 3]
 
 
 @pytest.fixture
