@@ -48,6 +48,9 @@ class DeliveryTiming:
     unreachable_s: float = 5.0
     #: After the database failed.
     retry_s: float = 2.0
+    #: Longest time that a worker which does not move keeps an e-mail from others; the mailer's
+    #: own limit has to be shorter.
+    held_s: float = 40.0
 
 
 class Outcome(Enum):
@@ -98,6 +101,7 @@ class NotificationDelivery:
         }
         connection = await self._connect()
         try:
+            await OutboxStorage(connection).hold_at_most(self._timing.held_s)
             while True:
                 outcome = await self.deliver_one(connection)
                 await asyncio.sleep(pauses[outcome])

@@ -48,6 +48,12 @@ class OutboxStorage:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
+    async def hold_at_most(self, limit_s: float) -> None:
+        """Have the server cut this connection when a transaction on it is idle for so long."""
+        limit = f"{int(limit_s * 1000)}ms"
+        name = "idle_in_transaction_session_timeout"
+        await self._connection.execute("SELECT set_config($1, $2, false)", name, limit)
+
     async def take(self, now: datetime) -> Letter | None:
         """Take an e-mail that is due and that nobody holds, until the transaction ends."""
         row = await self._connection.fetchrow(_TAKE, now)

@@ -19,7 +19,7 @@ async def deliver(url: str, port: int) -> None:
         SmtpMailer(SmtpServer("127.0.0.1", port, "none")),
         sender="market@gem.example",
         domain="gem.example",
-        timing=DeliveryTiming(0.02, 0.02, 0.02),
+        timing=DeliveryTiming(0.02, 0.02, 0.02, held_s=2.0),
     )
     await delivery.run()
 

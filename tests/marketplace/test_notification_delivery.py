@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
-from sqlalchemy import func, select, text
 
 from foundation.certificates import utc_now
 from foundation.database import connect_raw
@@ -23,86 +18,15 @@ from foundation.errors import MarketError
 from gem.marketplace.v1.notification_pb2 import DeliveryFailure as Failure
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.delivery import ATTEMPTS_MAX, OUTDATED_AFTER
-from marketplace.notice import Notice, NoticeKind
-from marketplace.notification_delivery import DeliveryTiming, NotificationDelivery, Outcome
-from marketplace.smtp_mailer import SmtpMailer, SmtpServer
+from marketplace.notice import Notice
+from marketplace.notification_delivery import Outcome
 from marketplace.storage_notice import tell
 from marketplace.storage_outbox import OutboxStorage
-from marketplace.storage_tables import NOTICE_OUTBOX
-from tests.control_plane import BUSINESS, PROFILE, TECHNICAL, ControlPlane
-from tests.end_to_end.load import until
+from tests.control_plane import BUSINESS, TECHNICAL, ControlPlane
 from tests.identities import Identity
 from tests.interceptors.support import raises
 from tests.mail_server import TAKEN, Mailbox, mail_server
-from tests.marketplace.test_notification_servicer import _prefer
-
-_KIND = NoticeKind.SERVICE_MESSAGE
-#: Idle connections of a pool are replaced when they are next taken.
-_CUT_OTHERS = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
-
-
-class Post:
-    """The deliveries of a market, with a clock that tests move."""
-
-    def __init__(self, plane: ControlPlane, url: str) -> None:
-        self.plane = plane
-        self.url = url
-        self.later = timedelta()
-
-    def delivery(self, port: int, **server: Any) -> NotificationDelivery:
-        """Give what a worker runs, towards a server on a port."""
-        values = {"security": "none", "timeout_s": 5.0, **server}
-        return NotificationDelivery(
-            lambda: connect_raw(self.url),
-            SmtpMailer(SmtpServer("127.0.0.1", port, **values)),
-            sender="market@gem.example",
-            domain="gem.example",
-            timing=DeliveryTiming(0.02, 0.02, 0.02),
-            clock=lambda: utc_now() + self.later,
-        )
-
-    async def work(self, delivery: NotificationDelivery, most: int = 1000) -> list[Outcome]:
-        """Deliver until nothing is due."""
-        connection: asyncpg.Connection = await connect_raw(self.url)
-        outcomes: list[Outcome] = []
-        try:
-            while (outcome := await delivery.deliver_one(connection)) is not Outcome.NOTHING_DUE:
-                outcomes.append(outcome)
-                assert len(outcomes) <= most
-        finally:
-            await connection.close()
-        return outcomes
-
-    async def subscriber(self, name: str) -> None:
-        """Register a partner that wants messages by e-mail."""
-        person = {"full_name": "Ada Byron", "email": f"ada@{name}.example"}
-        await self.plane.partner(name, profile={**PROFILE, "responsible_person": person})
-        await _prefer(self.plane, name, _KIND.value, inbox=True, email=True)
-
-    async def write(self, *names: str) -> None:
-        """Tell each of these, in one transaction."""
-        notices = [Notice(name, _KIND, "Title", "Text", utc_now(), sender_id="x") for name in names]
-        async with self.plane.engine.begin() as connection:
-            await tell(connection, notices)
-
-    async def waiting(self) -> int:
-        """Count the e-mails that are still to be delivered."""
-        pending = NOTICE_OUTBOX.c.state == "PENDING"
-        query = select(func.count()).select_from(NOTICE_OUTBOX).where(pending)
-        async with self.plane.engine.connect() as connection:
-            return int(await connection.scalar(query) or 0)
-
-    async def all_delivered(self) -> bool:
-        """Say whether none is left."""
-        return await self.waiting() == 0
-
-    async def undelivered(self, who: str = TECHNICAL, **fields: Any) -> list[Any]:
-        """Give what an operator sees of e-mails that were given up."""
-        method = "NotificationService/ListUndeliveredNotifications"
-        return list((await self.plane.ask(who, method, **fields)).undelivered)
+from tests.notification_post import KIND, Post
 
 
 @pytest.fixture
@@ -183,33 +107,6 @@ async def test_a_server_that_cannot_be_reached_loses_nothing_until_the_tries_are
     assert dead.failure == Failure.DELIVERY_FAILURE_UNREACHABLE
 
 
-@pytest.mark.fault
-@pytest.mark.parametrize(
-    "greeting", [b"", b"220", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 4096]
-)
-async def test_a_server_that_makes_no_sense_holds_a_worker_for_a_bounded_time(
-    post: Post, greeting: bytes
-) -> None:
-    await post.subscriber("volt")
-    await post.write("volt")
-    talks: list[asyncio.StreamWriter] = []
-
-    async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.append(writer)
-        writer.write(greeting)
-        await writer.drain()
-
-    server = await asyncio.start_server(babble, "127.0.0.1", 0)
-    delivery = post.delivery(server.sockets[0].getsockname()[1], timeout_s=0.3)
-    outcomes = await asyncio.wait_for(post.work(delivery), 10)
-    assert outcomes == [Outcome.UNREACHABLE]
-    assert await post.waiting() == 1
-    for writer in talks:
-        writer.close()
-    server.close()
-    await server.wait_closed()
-
-
 async def test_an_e_mail_out_of_date_is_given_up_untried(post: Post) -> None:
     await post.subscriber("volt")
     await post.write("volt")
@@ -251,7 +148,7 @@ async def test_a_message_reaches_its_reader_as_it_was_written(post: Post) -> Non
     await post.subscriber("volt")
     words = "Grüße,\n.\n" + "x" * 3000
     async with post.plane.engine.begin() as connection:
-        notice = Notice("volt", _KIND, "Wärmepause ☀", words, utc_now(), sender_id="watt")
+        notice = Notice("volt", KIND, "Wärmepause ☀", words, utc_now(), sender_id="watt")
         await tell(connection, [notice])
     async with mail_server(Mailbox()) as mailbox:
         await post.work(post.delivery(mailbox.port))
@@ -328,66 +225,3 @@ async def test_a_server_that_proves_itself_gets_the_password_and_no_other(
     post.later = timedelta(seconds=15)
     assert await post.work(post.delivery(mailbox.port, ca_file=root, **login)) == [Outcome.SETTLED]
     assert mailbox.sequences("volt") == [2]
-
-
-@asynccontextmanager
-async def worker(url: str, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a process that delivers, as a worker does; kill it in the end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.delivery_worker", url, str(port)),
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-@pytest.mark.fault
-async def test_a_worker_that_is_killed_loses_no_e_mail_and_changes_no_order(post: Post) -> None:
-    for name in ("volt", "watt"):
-        await post.subscriber(name)
-    for _ in range(10):
-        await post.write("volt", "watt")
-    running: list[asyncio.subprocess.Process] = []
-    killed_at: list[str] = []
-
-    def answer(_envelope: Any) -> str:
-        """Take the e-mail, and at some of them kill the worker before it learns of that."""
-        if len(mailbox.taken) in (3, 8, 9):
-            running[-1].kill()
-            killed_at.append("killed")
-        return TAKEN
-
-    async with mail_server(Mailbox(answer=answer)) as mailbox:
-        for expected in (1, 2, 3):
-            async with worker(post.url, mailbox.port) as process:
-                running.append(process)
-                assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
-                assert len(killed_at) == expected
-        async with worker(post.url, mailbox.port) as process:
-            running.append(process)
-            await until(post.all_delivered, 20, "all is delivered")
-    assert len(mailbox.taken) == 23, "each kill makes one double and no loss"
-    for name in ("volt", "watt"):
-        came = mailbox.sequences(name)
-        assert came == sorted(came)
-        assert set(came) == set(range(2, 12))
-
-
-@pytest.mark.fault
-async def test_the_delivery_goes_on_after_its_connection_is_cut(post: Post) -> None:
-    await post.subscriber("volt")
-    async with mail_server(Mailbox()) as mailbox:
-        task = asyncio.create_task(post.delivery(mailbox.port).run())
-        for expected in (1, 2, 3):
-            await post.write("volt")
-            await until(post.all_delivered, 10, "it is delivered")
-            assert len(mailbox.taken) == expected
-            async with post.plane.engine.begin() as connection:
-                await connection.execute(_CUT_OTHERS)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    assert mailbox.sequences("volt") == [2, 3, 4]
