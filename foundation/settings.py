@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -108,6 +108,33 @@ class TlsSettings(BaseModel):
         return self
 
 
+class SmtpSettings(BaseModel):
+    """The mail server that takes the market's e-mails."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(min_length=1, max_length=253)
+    port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    #: Address from which the market writes.
+    sender: str = Field(max_length=254, pattern=r"^[!-?A-~]+@[0-9A-Za-z.-]+$")
+    #: How the connection is protected: from its start, from a command on, or not at all.
+    security: Literal["tls", "starttls", "none"] = "starttls"
+    #: Trust anchors in PEM for the server's certificate; None means those of the machine.
+    ca_file: Path | None = None
+    user_name: str | None = Field(default=None, max_length=254)
+    password: str | None = Field(default=None, max_length=1000, repr=False)
+    #: Longest time for one e-mail; a transaction stays open meanwhile.
+    timeout_s: float = Field(default=20.0, gt=0, le=30, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_login(self) -> SmtpSettings:
+        if (self.user_name is None) != (self.password is None):
+            raise ValueError("user_name and password belong together")
+        if self.password is not None and self.security == "none":
+            raise ValueError("password would travel unprotected: security must not be none")
+        return self
+
+
 class Settings(BaseSettings):
     """How one market runs; wrong settings raise SettingsError, which names each wrong key."""
 
@@ -136,6 +163,8 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
     limits: LimitSettings = LimitSettings()
     tls: TlsSettings = TlsSettings()
+    #: None means that the market sends no e-mail.
+    smtp: SmtpSettings | None = None
 
     def __init__(self, **values: Any) -> None:
         _refuse_unknown(os.environ)
@@ -201,10 +230,12 @@ class _FileSource(PydanticBaseSettingsSource):
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     """Refuse variables with our prefix that no setting reads: most are a slip of the pen."""
     known = {CONFIG_VARIABLE} | {PREFIX + name.upper() for name in Settings.model_fields}
-    for group in ("limits", "tls"):
-        model = Settings.model_fields[group].annotation
-        assert isinstance(model, type)
-        assert issubclass(model, BaseModel)
+    groups: dict[str, type[BaseModel]] = {
+        "limits": LimitSettings,
+        "tls": TlsSettings,
+        "smtp": SmtpSettings,
+    }
+    for group, model in groups.items():
         prefix = f"{PREFIX}{group.upper()}{_NESTED}"
         known |= {prefix + name.upper() for name in model.model_fields}
     ours = (name for name in environment if name.upper().startswith(PREFIX))

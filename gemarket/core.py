@@ -11,6 +11,7 @@ from foundation.validation import violations
 from gem.marketplace.v1 import (
     contract_service_pb2,
     interface_catalog_service_pb2,
+    notification_service_pb2,
     partner_service_pb2,
     service_registry_service_pb2,
     session_service_pb2,
@@ -24,6 +25,8 @@ from interceptors.reflection import ReflectionServicer, reflection_services
 from marketplace.certificate_servicer import Authority
 from marketplace.contract_servicer import ContractServicer
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
+from marketplace.notice_feed import NoticeFeed
+from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
 from marketplace.password_hashing import PasswordHashing
 from marketplace.routing_barrier import RoutingBarrier
@@ -42,6 +45,9 @@ def core_services(
     authority: CertificateAuthority,
     barrier: RoutingBarrier,
     session_limits: SessionLimits,
+    notices: NoticeFeed,
+    *,
+    sends_email: bool,
 ) -> CoreServices:
     """Register every core service of the marketplace."""
     commands = Commands(engine, effective=barrier.wait)
@@ -57,6 +63,10 @@ def core_services(
         (service_registry_service_pb2, ServiceRegistryServicer(commands)),
         (contract_service_pb2, ContractServicer(commands)),
         (transaction_service_pb2, TransactionServicer(engine)),
+        (
+            notification_service_pb2,
+            NotificationServicer(commands, notices, sends_email=sends_email),
+        ),
     )
     for module, servicer in servicers:
         (service,) = module.DESCRIPTOR.services_by_name.values()

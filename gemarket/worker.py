@@ -32,6 +32,7 @@ from gemarket.limits import (
     session_limits,
 )
 from gemarket.logs import configure_logs
+from gemarket.notices import open_notices, start_delivery
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
 from gemarket.rotation import keep_rotating, listener_credentials, marketplace_certificate
 from gemarket.spans import open_spans
@@ -92,24 +93,19 @@ async def serve(config: WorkerConfig) -> None:
 
         engine = open_engine(config.database_url, _POOL_SIZE)
         stack.push_async_callback(engine.dispose)
-        observe = TransactionLogMetrics(REGISTRY).update
-        log = DurableTransactionLog(
-            lambda: connect_raw(config.database_url), layout.spill, observe=observe
-        )
-        await log.start()
-        stack.push_async_callback(log.close)
+        log = await _open_log(stack, config, layout)
         feed = RoutingFeed(config.database_url)
         await feed.start()
         stack.push_async_callback(feed.stop)
+        notices = await open_notices(stack, config.database_url)
 
         authority = CertificateAuthority.load(layout.authority)
-        certificate = marketplace_certificate(layout.router)
-        channels = ProviderChannels(certificate, settings.trust_domain, channel_limits(limits))
-        stack.push_async_callback(channels.close)
+        channels = _open_channels(stack, settings, layout)
 
         routes = FreshRoutes(feed, limits.snapshot_max_age_s)
         lasting = session_limits(limits)
-        core = core_services(engine, authority, RoutingBarrier(feed), lasting)
+        barrier, sends = RoutingBarrier(feed), settings.smtp is not None
+        core = core_services(engine, authority, barrier, lasting, notices, sends_email=sends)
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)
         known = KnownMethods(core, feed)
@@ -135,15 +131,14 @@ async def serve(config: WorkerConfig) -> None:
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
         server.before_drain(health.enter_drain)
         server.before_drain(admission.close)
+        server.before_drain(notices.enter_drain)
         server.listen(config.address, _credentials(settings, layout, mutual=True))
         server.listen(config.session_address, _credentials(settings, layout, mutual=False))
         await server.start()
-        for task in (
-            keep_rotating(layout.router, channels.rotate),
-            check.watch(live),
-            sessions.watch(live),
-        ):
+        rotating = keep_rotating(layout.router, channels.rotate)
+        for task in (rotating, check.watch(live), sessions.watch(live)):
             stack.callback(asyncio.create_task(task).cancel)
+        start_delivery(stack, settings, config.database_url)
 
         _spare_the_collector()
         sys.stdout.write("ready\n")
@@ -151,6 +146,28 @@ async def serve(config: WorkerConfig) -> None:
         await wait_for_stop()
         await server.drain(limits.drain_s)
         metrics.write()
+
+
+async def _open_log(
+    stack: AsyncExitStack, config: WorkerConfig, layout: Layout
+) -> DurableTransactionLog:
+    """Start the transaction log; it ends with the stack."""
+    observe = TransactionLogMetrics(REGISTRY).update
+    log = DurableTransactionLog(
+        lambda: connect_raw(config.database_url), layout.spill, observe=observe
+    )
+    await log.start()
+    stack.push_async_callback(log.close)
+    return log
+
+
+def _open_channels(stack: AsyncExitStack, settings: Settings, layout: Layout) -> ProviderChannels:
+    """Make the transport towards providers; it ends with the stack."""
+    certificate = marketplace_certificate(layout.router)
+    limits = channel_limits(settings.limits)
+    channels = ProviderChannels(certificate, settings.trust_domain, limits)
+    stack.push_async_callback(channels.close)
+    return channels
 
 
 def _spare_the_collector() -> None:

@@ -22,6 +22,7 @@ from marketplace.contract import (
     price_of,
     take_step,
 )
+from marketplace.notice import contract_notices
 from marketplace.rendering import enum_member, enum_number, timestamp
 from marketplace.routing_change import RoutingChange
 from marketplace.service import check_role
@@ -30,6 +31,7 @@ from marketplace.service_registry_servicer import new_id
 from marketplace.storage_command import Commands, Work
 from marketplace.storage_contract import ContractFilter, ContractStorage
 from marketplace.storage_interface import InterfaceStorage
+from marketplace.storage_notice import tell
 from marketplace.storage_paging import page_by_number
 from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_routing import announce
@@ -174,8 +176,9 @@ async def _step(w: Work, contract_id: str, step: ContractStep) -> contract_pb2.C
 
 
 async def _remembered(w: Work, after: Contract, step: ContractStep) -> contract_pb2.Contract:
-    """Write the history and tell the workers, as the last part of the transaction."""
+    """Write the history, tell the parties and the workers, as the last part of the transaction."""
     await ContractStorage(w.connection).remember(after, step, w.actor, w.now)
+    await tell(w.connection, contract_notices(after, step, w.actor, w.now))
     rendered = _render(after)
     route = (after.requester_id, rendered.terms.interface_name)
     await announce(w.connection, RoutingChange(routes=frozenset({route})))

@@ -11,12 +11,14 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gem.marketplace.v1 import interface_catalog_service_pb2, interface_pb2
 from interceptors.call import Call
+from marketplace.notice import NoticeKind, interface_notices
 from marketplace.rendering import timestamp
 from marketplace.router.interface import compile_interface
 from marketplace.router.method_rules import InterfaceRules, MethodRules
 from marketplace.routing_change import RoutingChange
 from marketplace.storage_command import Commands, Work
 from marketplace.storage_interface import InterfaceStorage, NewInterface
+from marketplace.storage_notice import subscribers_of, tell
 from marketplace.storage_paging import page_by_text
 from marketplace.storage_routing import announce
 
@@ -46,6 +48,9 @@ class InterfaceCatalogServicer:
             new = [_new_interface(interface) for interface in rules]
             storage = InterfaceStorage(w.connection)
             rows = await storage.publish(digest, raw, new, w.actor, w.now)
+            subscribers = await subscribers_of(w.connection, NoticeKind.INTERFACE_PUBLISHED)
+            versions = [(row.interface_name, row.version) for row in rows]
+            await tell(w.connection, interface_notices(versions, subscribers, w.now))
             names = frozenset(interface.interface_name for interface in new)
             await announce(w.connection, RoutingChange(interfaces=names))
             return interface_catalog_service_pb2.PublishInterfaceResponse(

@@ -11,6 +11,7 @@ from gem.marketplace.v1 import partner_pb2, partner_service_pb2
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.certificate_servicer import CertificateServicer
+from marketplace.notice import partner_notices
 from marketplace.partner import (
     IDENTIFIERS_MAX,
     Partner,
@@ -23,6 +24,7 @@ from marketplace.partner import (
 from marketplace.rendering import enum_member, enum_number, timestamp
 from marketplace.routing_change import RoutingChange
 from marketplace.storage_command import Work
+from marketplace.storage_notice import tell
 from marketplace.storage_paging import page_by_text
 from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_routing import announce
@@ -172,11 +174,12 @@ class PartnerServicer(CertificateServicer):
 
 
 async def _switched(w: Work, after: Partner, step: PartnerStep) -> partner_pb2.Partner:
-    """Remember that a partner may act, or may no more, and tell the workers."""
+    """Remember that a partner may act, or may no more, and tell it and the workers."""
     storage = PartnerStorage(w.connection)
     await storage.set_state(after.partner_id, after.state)
     await storage.remember(after, step, w.actor, w.now)
     rendered = await _rendered(storage, after)
+    await tell(w.connection, partner_notices(after, step, w.now))
     await announce(w.connection, RoutingChange(partners=frozenset({after.partner_id})))
     return rendered
 

@@ -11,6 +11,7 @@ from gem.marketplace.v1 import service_pb2, service_registry_service_pb2
 from gem.marketplace.v1.contract_pb2 import Offering, OfferingTerms
 from interceptors.call import Call
 from marketplace.actor import Actor, not_found
+from marketplace.notice import concerns_requesters, service_notices
 from marketplace.partner import check_active
 from marketplace.rendering import enum_member, enum_number, timestamp
 from marketplace.routing_change import RoutingChange
@@ -27,6 +28,7 @@ from marketplace.service import (
 )
 from marketplace.storage_command import Commands, Work
 from marketplace.storage_interface import InterfaceStorage
+from marketplace.storage_notice import requesters_of, tell
 from marketplace.storage_paging import page_by_number
 from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_routing import announce
@@ -170,7 +172,7 @@ def check_visible(service: Service, actor: Actor) -> None:
 async def _step(
     w: Work, service_id: str, step: ServiceStep, endpoint: str | None = None
 ) -> service_pb2.Service:
-    """Take a service one step on, with its history, and tell the workers."""
+    """Take a service one step on, with its history, and tell its requesters and the workers."""
     storage = ServiceStorage(w.connection)
     before = await storage.locked(service_id)
     if not w.actor.may_see(before.provider_id):
@@ -182,6 +184,9 @@ async def _step(
         await storage.set_endpoint(service_id, endpoint)
     await storage.remember(after, step, w.actor, w.now)
     rendered = await _rendered(w, after)
+    if concerns_requesters(step):
+        requesters = await requesters_of(w.connection, service_id)
+        await tell(w.connection, service_notices(after, step, requesters, w.now))
     await announce(w.connection, RoutingChange(services=frozenset({service_id})))
     return rendered
 

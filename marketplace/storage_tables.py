@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
 METADATA = MetaData(schema="marketplace")
@@ -177,4 +187,44 @@ LOGIN_ATTEMPT = _table(
     Column("failure_count", Integer, nullable=False),
     Column("last_at", _TIME, nullable=False),
     Column("locked_until_at", _TIME, nullable=False),
+)
+
+INBOX = _table(
+    "inbox",
+    Column("recipient_id", Text, primary_key=True),
+    Column("last_sequence", BigInteger, nullable=False),
+)
+NOTICE = _table(
+    "notice",
+    Column("recipient_id", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("contract_id", Text, nullable=False),
+    Column("service_id", Text, nullable=False),
+    Column("interface_name", Text, nullable=False),
+    Column("sender_id", Text, nullable=False),
+    Column("in_inbox", Boolean, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("read_at", _TIME),
+)
+NOTICE_PREFERENCE = _table(
+    "notice_preference",
+    Column("partner_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("inbox", Boolean, nullable=False),
+    Column("email", Boolean, nullable=False),
+)
+NOTICE_OUTBOX = _table(
+    "notice_outbox",
+    Column("recipient_id", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempt_count", Integer, nullable=False),
+    Column("due_at", _TIME, nullable=False),
+    Column("failure", Text),
+    Column("smtp_code", Integer, nullable=False),
+    Column("failed_at", _TIME),
 )

@@ -19,6 +19,7 @@ from foundation.validation import violations
 from gem.marketplace.v1 import (
     contract_service_pb2,
     interface_catalog_service_pb2,
+    notification_service_pb2,
     partner_service_pb2,
     service_registry_service_pb2,
 )
@@ -29,6 +30,8 @@ from interceptors.core_services import CoreServices
 from marketplace.certificate_servicer import Authority
 from marketplace.contract_servicer import ContractServicer
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
+from marketplace.notice_feed import NoticeFeed
+from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
 from marketplace.service_registry_servicer import ServiceRegistryServicer
 from marketplace.storage_command import Commands
@@ -62,6 +65,7 @@ _SERVICES = {
     "InterfaceCatalogService": interface_catalog_service_pb2,
     "ServiceRegistryService": service_registry_service_pb2,
     "ContractService": contract_service_pb2,
+    "NotificationService": notification_service_pb2,
 }
 
 PROFILE = {
@@ -82,10 +86,13 @@ REQUIRED = ["price", "service-level"]
 
 
 class ControlPlane:
-    """All four services over one database; `clock` can be set."""
+    """The services over one database; `clock` can be set."""
 
-    def __init__(self, engine: AsyncEngine, authority: CertificateAuthority) -> None:
+    def __init__(
+        self, engine: AsyncEngine, authority: CertificateAuthority, notices: NoticeFeed
+    ) -> None:
         self.engine = engine
+        self.notices = notices
         self.now: datetime | None = None
         self._numbers = itertools.count(1)
         self._core = CoreServices(violations)
@@ -98,6 +105,7 @@ class ControlPlane:
             "InterfaceCatalogService": InterfaceCatalogServicer(commands),
             "ServiceRegistryService": ServiceRegistryServicer(commands),
             "ContractService": ContractServicer(commands),
+            "NotificationService": NotificationServicer(commands, notices, sends_email=True),
         }
         for name, servicer in servicers.items():
             self._core.add(_descriptor(name), servicer)
@@ -186,10 +194,12 @@ class ControlPlane:
 @asynccontextmanager
 async def control_plane(url: str, authority: CertificateAuthority) -> AsyncIterator[ControlPlane]:
     """Open a control plane over a migrated database."""
-    engine = open_engine(url, 5)
+    engine, notices = open_engine(url, 5), NoticeFeed(url)
+    await notices.start()
     try:
-        yield ControlPlane(engine, authority)
+        yield ControlPlane(engine, authority, notices)
     finally:
+        await notices.stop()
         await engine.dispose()
 
 

@@ -19,7 +19,8 @@ from gem.marketplace.v1 import service_registry_service_pb2 as registry
 from gemarket.administration import ServicePlan, new_request_id
 from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
-from tests.end_to_end.authorization import MATRIX
+from tests.end_to_end.authorization import MATRIX as CORE_MATRIX
+from tests.end_to_end.authorization_notices import NOTICE_MATRIX
 from tests.end_to_end.callers import CALLERS, USERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
 from tests.end_to_end.ledger import entries_of
@@ -30,6 +31,7 @@ from tests.end_to_end.whole_market import EVSP, Party, WholeMarket, new_id
 #: Interfaces that other tests publish in the same market.
 _OF_TESTS = "acme."
 _OPERATOR_ID = "DE*MTX"
+MATRIX = {**NOTICE_MATRIX, **CORE_MATRIX}
 
 
 def fingerprint_of(identity: Identity) -> bytes:

@@ -107,6 +107,10 @@ class WholeMarket:
         """Bring in an EVSP."""
         return await self.registered("evsp", EVSP)
 
+    async def operator(self) -> Party:
+        """Bring in an EVSE operator that serves nothing."""
+        return await self.registered("operator", OPERATOR)
+
     async def provider(self, provider: ScriptedProvider, operator_ids: Sequence[str] = ()) -> Party:
         """Bring in an operator that serves what `provider` says, and start that."""
         party = await self.registered("operator", OPERATOR, operator_ids=operator_ids)

@@ -53,6 +53,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("GEMARKET_DATABASE_URL", "nonsense", "database_url"),
         ("GEMARKET_CONFIG", "/does/not/exist.toml", "GEMARKET_CONFIG"),
         ("GEMARKET_TLS__KEY_FILE", "key.pem", "tls"),
+        ("GEMARKET_SMTP__HOST", "mail.example", "smtp.sender"),
+        ("GEMARKET_SMTP__SENDR", "a@mail.example", "GEMARKET_SMTP__SENDR"),
+        ("GEMARKET_SMTP", '{"host": "a", "sender": "no address"}', "smtp.sender"),
+        ("GEMARKET_SMTP", '{"host": "a", "sender": "a@b.c", "security": "ssl"}', "smtp.security"),
+        ("GEMARKET_SMTP", '{"host": "a", "sender": "a@b.c", "timeout_s": 60}', "smtp.timeout_s"),
+        ("GEMARKET_SMTP", '{"host": "a", "sender": "a@b.c", "user_name": "u"}', "smtp"),
     ],
 )
 def test_a_wrong_variable_is_refused_by_name(
@@ -230,3 +236,35 @@ def test_files_that_cannot_be_read_are_refused(
 
 def test_the_clock_that_certificates_are_held_against_is_aware_and_in_utc() -> None:
     assert utc_now().utcoffset() == timedelta(0)
+
+
+def test_a_mail_server_is_set_by_variables_and_its_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings().smtp is None
+    for name, value in {
+        "HOST": "mail.example",
+        "SENDER": "market@gem.example",
+        "USER_NAME": "market",
+        "PASSWORD": "hunter2",
+    }.items():
+        monkeypatch.setenv(f"GEMARKET_SMTP__{name}", value)
+    settings = Settings()
+    assert settings.smtp is not None
+    assert (settings.smtp.host, settings.smtp.port) == ("mail.example", 587)
+    assert (settings.smtp.security, settings.smtp.password) == ("starttls", "hunter2")
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_password_never_travels_unprotected(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "HOST": "mail.example",
+        "SENDER": "market@gem.example",
+        "USER_NAME": "market",
+        "PASSWORD": "hunter2",
+        "SECURITY": "none",
+    }.items():
+        monkeypatch.setenv(f"GEMARKET_SMTP__{name}", value)
+    with pytest.raises(SettingsError, match=r"^smtp: ") as refusal:
+        Settings()
+    assert "hunter2" not in str(refusal.value)
