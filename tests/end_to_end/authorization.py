@@ -337,21 +337,24 @@ _CONTRACT_ROWS = {
         technical=OK,
     ),
 }
+_JANUARY = {"year": 2026, "month": 1}
 _LOG_ROWS = {
-    "GetTransaction": row(
-        lambda t: log.GetTransactionRequest(transaction_id=t.transaction_id),
-        HIDDEN,
-        contracted=OK,
-        provider=OK,
-        business=OK,
-        technical=OK,
-    ),
+    **{
+        name: row(request, HIDDEN, contracted=OK, provider=OK, business=OK, technical=OK)
+        for name, request in {
+            "GetTransaction": lambda t: log.GetTransactionRequest(transaction_id=t.transaction_id),
+            "GetMonthlyStatement": lambda t: log.GetMonthlyStatementRequest(
+                contract_id=t.contract_id, **_JANUARY
+            ),
+        }.items()
+    },
     **{
         name: row(lambda _, kind=kind: kind(), OK, business=OK, technical=OK)  # type: ignore[misc]  # a default binds
         for name, kind in {
             "ListTransactions": log.ListTransactionsRequest,
             "SummarizeTransactions": log.SummarizeTransactionsRequest,
             "ListFailedCalls": log.ListFailedCallsRequest,
+            "ExportTransactions": lambda: log.ExportTransactionsRequest(format=1),
         }.items()
     },
 }
