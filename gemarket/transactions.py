@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gem.common.v1 import money_pb2, paging_pb2, time_range_pb2
 from gem.marketplace.v1 import statement_pb2, transaction_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
-from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceStub
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+
+if TYPE_CHECKING:
+    # The stub with awaitable methods is a type only: at run time it is TransactionServiceStub.
+    from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceAsyncStub
 
 TIMEOUT_S = 60.0
 EXPORT_TIMEOUT_S = 1800.0
 _PAGE_SIZE = 1000
+_N = TypeVar("_N")
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _VALUE = re.compile(r"(-?[0-9]{1,18})?\.\.(-?[0-9]{1,18})? ([A-Z]{3})")
 
@@ -97,7 +101,7 @@ def money_text(value: money_pb2.Money) -> str:
 
 
 async def search(
-    stub: TransactionServiceStub,
+    stub: TransactionServiceAsyncStub,
     which: wire.TransactionFilter,
     order: wire.TransactionOrder.ValueType,
     limit: int,
@@ -117,7 +121,7 @@ async def search(
 
 
 async def statement(
-    stub: TransactionServiceStub, contract_id: str, year: int, month: int
+    stub: TransactionServiceAsyncStub, contract_id: str, year: int, month: int
 ) -> statement_pb2.MonthlyStatement:
     """Give a contract's statement of a month."""
     request = wire.GetMonthlyStatementRequest(contract_id=contract_id, year=year, month=month)
@@ -125,7 +129,7 @@ async def statement(
 
 
 async def export(
-    stub: TransactionServiceStub,
+    stub: TransactionServiceAsyncStub,
     request: wire.ExportTransactionsRequest,
     file: Path,
     progress: Callable[[int, int | None], None],
@@ -146,7 +150,7 @@ async def export(
 
 
 async def _receive(
-    stub: TransactionServiceStub,
+    stub: TransactionServiceAsyncStub,
     request: wire.ExportTransactionsRequest,
     output: BinaryIO,
     progress: Callable[[int, int | None], None],
@@ -161,7 +165,7 @@ async def _receive(
     return written
 
 
-def _one_of(known: dict[str, int], name: str, kind: str) -> int:
+def _one_of(known: Mapping[str, _N], name: str, kind: str) -> _N:
     if name not in known:
         raise ValueError(f"there is no {kind} {name!r}; there are: {', '.join(known)}")
     return known[name]

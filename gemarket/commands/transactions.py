@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvloop
@@ -29,6 +29,9 @@ from gemarket.transactions import (
     statement,
 )
 
+if TYPE_CHECKING:
+    from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceAsyncStub
+
 application = typer.Typer(help="What was called, and what is owed for it.", no_args_is_help=True)
 
 As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
@@ -45,7 +48,7 @@ Since = Annotated[
 Until = Annotated[str, typer.Option(metavar="TIME", help="First instant that is too late.")]
 Order = Annotated[str, typer.Option(help="latest, earliest, highest-value or lowest-value.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Work = Callable[[TransactionServiceStub], Awaitable[None]]
+Work = Callable[["TransactionServiceAsyncStub"], Awaitable[None]]
 
 
 @application.command("list")
@@ -68,7 +71,7 @@ def list_entries(
 ) -> None:
     """List transactions."""
 
-    async def work(stub: TransactionServiceStub) -> None:
+    async def work(stub: TransactionServiceAsyncStub) -> None:
         which = filter_of(
             role=role, party=party, partner=partner, service=service, contract=contract,
             status=status, value=value, since=since, until=until,
@@ -94,7 +97,7 @@ def show(
 ) -> None:
     """Show all that is known of one transaction, as JSON."""
 
-    async def work(stub: TransactionServiceStub) -> None:
+    async def work(stub: TransactionServiceAsyncStub) -> None:
         request = wire.GetTransactionRequest(transaction_id=transaction_id)
         output.print_json(to_json((await stub.GetTransaction(request, timeout=20)).transaction))
 
@@ -120,7 +123,7 @@ def export_entries(
 ) -> None:
     """Export the transactions of a search into a file; an older one is replaced at the end."""
 
-    async def work(stub: TransactionServiceStub) -> None:
+    async def work(stub: TransactionServiceAsyncStub) -> None:
         which = filter_of(
             role=role, party=party, partner=partner, service=service, contract=contract,
             status=status, value=value, since=since, until=until,
@@ -149,7 +152,7 @@ def monthly_statement(
 ) -> None:
     """Show what one contract's transactions of a month add up to."""
 
-    async def work(stub: TransactionServiceStub) -> None:
+    async def work(stub: TransactionServiceAsyncStub) -> None:
         made = await statement(stub, contract, *month_of(month))
         if json:
             output.print_json(to_json(made))

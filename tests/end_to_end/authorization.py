@@ -337,14 +337,13 @@ _CONTRACT_ROWS = {
         technical=OK,
     ),
 }
-_JANUARY = {"year": 2026, "month": 1}
 _LOG_ROWS = {
     **{
         name: row(request, HIDDEN, contracted=OK, provider=OK, business=OK, technical=OK)
         for name, request in {
             "GetTransaction": lambda t: log.GetTransactionRequest(transaction_id=t.transaction_id),
             "GetMonthlyStatement": lambda t: log.GetMonthlyStatementRequest(
-                contract_id=t.contract_id, **_JANUARY
+                contract_id=t.contract_id, year=2026, month=1
             ),
         }.items()
     },
@@ -354,7 +353,9 @@ _LOG_ROWS = {
             "ListTransactions": log.ListTransactionsRequest,
             "SummarizeTransactions": log.SummarizeTransactionsRequest,
             "ListFailedCalls": log.ListFailedCallsRequest,
-            "ExportTransactions": lambda: log.ExportTransactionsRequest(format=1),
+            "ExportTransactions": lambda: log.ExportTransactionsRequest(
+                format=log.EXPORT_FORMAT_CSV
+            ),
         }.items()
     },
 }
@@ -376,11 +377,8 @@ _HEALTH_ROWS = {
     "List": public(lambda _: health_pb2.HealthListRequest()),
     "Watch": public(lambda _: health_pb2.HealthCheckRequest()),
 }
-_REFLECTION_ROWS = {
-    "ServerReflectionInfo": public(
-        lambda _: reflection_pb2.ServerReflectionRequest(list_services="*")
-    )
-}
+_REFLECTION = reflection_pb2.ServerReflectionRequest(list_services="*")
+_REFLECTION_ROWS = {"ServerReflectionInfo": public(lambda _: _REFLECTION)}
 
 #: Every rpc by its path.
 MATRIX: Mapping[str, Row] = {
