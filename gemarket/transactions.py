@@ -24,7 +24,7 @@ TIMEOUT_S = 60.0
 EXPORT_TIMEOUT_S = 1800.0
 _PAGE_SIZE = 1000
 _N = TypeVar("_N")
-_MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 _VALUE = re.compile(r"(-?[0-9]{1,18})?\.\.(-?[0-9]{1,18})? ([A-Z]{3})")
 
 ROLES = {
@@ -85,12 +85,11 @@ def format_of(file: Path) -> wire.ExportFormat.ValueType:
     return _one_of(FORMATS, file.suffix.lower(), "ending of a file")
 
 
-def month_of(text: str) -> tuple[int, int]:
-    """Read a month such as 2026-02; ValueError."""
-    match = _MONTH.fullmatch(text)
-    if match is None:
+def month_of(text: str) -> str:
+    """Check a month such as 2026-02; ValueError."""
+    if _MONTH.fullmatch(text) is None:
         raise ValueError("a month is written YYYY-MM, for instance 2026-02")
-    return int(match[1]), int(match[2])
+    return text
 
 
 def money_text(value: money_pb2.Money) -> str:
@@ -121,10 +120,10 @@ async def search(
 
 
 async def statement(
-    stub: TransactionServiceAsyncStub, contract_id: str, year: int, month: int
+    stub: TransactionServiceAsyncStub, contract_id: str, month: str
 ) -> statement_pb2.MonthlyStatement:
     """Give a contract's statement of a month."""
-    request = wire.GetMonthlyStatementRequest(contract_id=contract_id, year=year, month=month)
+    request = wire.GetMonthlyStatementRequest(contract_id=contract_id, month=month)
     return (await stub.GetMonthlyStatement(request, timeout=TIMEOUT_S)).statement
 
 

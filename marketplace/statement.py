@@ -63,7 +63,8 @@ class Statement:
         return self.ok_count * _MILLION // self.counted_count if self.counted_count else None
 
 
-def month_bounds(year: int, month: int) -> tuple[datetime, datetime]:
-    """Give the first instant of a month and the first after it, in UTC."""
-    following = (year + 1, 1) if month == _MONTHS else (year, month + 1)
-    return datetime(year, month, 1, tzinfo=UTC), datetime(*following, 1, tzinfo=UTC)
+def month_bounds(month: str) -> tuple[datetime, datetime]:
+    """Give the first instant of a month such as `2026-02` and the first after it, in UTC."""
+    year, number = map(int, month.split("-"))
+    following = (year + 1, 1) if number == _MONTHS else (year, number + 1)
+    return datetime(year, number, 1, tzinfo=UTC), datetime(*following, 1, tzinfo=UTC)

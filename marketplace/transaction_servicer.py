@@ -105,7 +105,7 @@ class TransactionServicer:
         self, request: wire.GetMonthlyStatementRequest, call: Call
     ) -> wire.GetMonthlyStatementResponse:
         """Add up a contract's month; MarketError NOT_FOUND also where it belongs to others."""
-        start, end = month_bounds(request.year, request.month)
+        start, end = month_bounds(request.month)
         month = Period(start, end)
         async with self._snapshot() as connection:
             contract = await ContractStorage(connection).get(request.contract_id)

@@ -153,7 +153,7 @@ def monthly_statement(
     """Show what one contract's transactions of a month add up to."""
 
     async def work(stub: TransactionServiceAsyncStub) -> None:
-        made = await statement(stub, contract, *month_of(month))
+        made = await statement(stub, contract, month_of(month))
         if json:
             output.print_json(to_json(made))
         else:

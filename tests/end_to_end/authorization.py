@@ -343,7 +343,7 @@ _LOG_ROWS = {
         for name, request in {
             "GetTransaction": lambda t: log.GetTransactionRequest(transaction_id=t.transaction_id),
             "GetMonthlyStatement": lambda t: log.GetMonthlyStatementRequest(
-                contract_id=t.contract_id, year=2026, month=1
+                contract_id=t.contract_id, month="2026-01"
             ),
         }.items()
     },

@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,6 +54,10 @@ async def trade(whole: WholeMarket) -> Trade:
 
 def now() -> datetime:
     return datetime.now(tz=UTC)
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 async def listed(party: Party, **which: object) -> list[str]:
@@ -126,9 +129,9 @@ async def test_an_export_streams_what_the_list_holds(trade: Trade) -> None:
 async def test_a_statement_says_what_is_owed_and_how_well_it_was_served(
     whole: WholeMarket, trade: Trade
 ) -> None:
-    month = {"year": now().year, "month": now().month}
+    month = f"{now():%Y-%m}"
     good, bad = (
-        log.GetMonthlyStatementRequest(contract_id=trade.contracts[name], **month)
+        log.GetMonthlyStatementRequest(contract_id=trade.contracts[name], month=month)
         for name in (trade.good_id, trade.bad_id)
     )
     for party in (trade.requester, trade.seller, whole.business):
@@ -218,7 +221,7 @@ async def test_the_command_line_exports_in_every_form(
         2 * CALLS
     )
     assert zipfile.is_zipfile(tmp_path / "calls.xlsx")
-    assert len(os.listdir(tmp_path)) == 3, "nothing half written stays"
+    assert len(names(tmp_path)) == 3, "nothing half written stays"
 
 
 @pytest.mark.usecase(1242)
@@ -231,7 +234,7 @@ async def test_an_export_that_is_refused_leaves_the_older_file_alone(
     assert result.exit_code == 1
     assert "REQUEST_INVALID" in result.stderr
     assert file.read_text() == "of yesterday"
-    assert os.listdir(tmp_path) == ["calls.csv"]
+    assert names(tmp_path) == ["calls.csv"]
 
 
 @pytest.mark.usecase(1471)

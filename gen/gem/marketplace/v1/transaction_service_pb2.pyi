@@ -559,24 +559,20 @@ class GetMonthlyStatementRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRACT_ID_FIELD_NUMBER: _builtins.int
-    YEAR_FIELD_NUMBER: _builtins.int
     MONTH_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """Contract whose entries are added up."""
-    year: _builtins.int
-    """Year of the month, in UTC."""
-    month: _builtins.int
-    """Month from 1 to 12, in UTC."""
+    month: _builtins.str
+    """Month in UTC as year and month, for instance `2026-02`."""
     def __init__(
         self,
         *,
         contract_id: _builtins.str = ...,
-        year: _builtins.int = ...,
-        month: _builtins.int = ...,
+        month: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "month", b"month", "year", b"year"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "month", b"month"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
