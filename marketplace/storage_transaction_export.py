@@ -65,6 +65,10 @@ class TransactionExport:
         query = select(func.count()).select_from(ENTRY).where(or_(*self._sides))
         return int((await self._connection.execute(query)).scalar_one())
 
+    async def release(self) -> None:
+        """End the snapshot once all is read: the database would cut a session that idles in it."""
+        await self._connection.commit()
+
     def csv_lines(self, order: Order) -> AsyncIterator[Sequence[str]]:
         """Give lines of RFC 4180 without their ends."""
         rows, columns = self._columns(order)

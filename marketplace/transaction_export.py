@@ -55,7 +55,7 @@ def file_pieces(export: TransactionExport, file_format: int, order: Order) -> Pi
         return _text(export.csv_lines(order), ",".join(COLUMNS) + "\r\n", "\r\n")
     if file_format == wire.EXPORT_FORMAT_JSON_LINES:
         return _text(export.json_lines(order), "", "\n")
-    return _workbook(export.rows(order))
+    return _workbook(export, order)
 
 
 async def _text(batches: AsyncIterator[Sequence[str]], head: str, end: str) -> Pieces:
@@ -72,16 +72,17 @@ def _cut(content: bytes) -> list[bytes]:
     return [content[i : i + _PIECE_BYTES] for i in range(0, len(content), _PIECE_BYTES)]
 
 
-async def _workbook(batches: AsyncIterator[Sequence[Sequence[str | int]]]) -> Pieces:
+async def _workbook(export: TransactionExport, order: Order) -> Pieces:
     # One thread does it all in turn, the removal last, also where the call ends in between.
     thread = ThreadPoolExecutor(1, thread_name_prefix="export")
     loop = asyncio.get_running_loop()
     sheet: Spreadsheet | None = None
     try:
         sheet = await loop.run_in_executor(thread, Spreadsheet, "Transactions", COLUMNS)
-        async for batch in batches:
+        async for batch in export.rows(order):
             await loop.run_in_executor(thread, sheet.add, batch)
             yield wire.ExportTransactionsResponse(written_count=sheet.row_count)
+        await export.release()
         await loop.run_in_executor(thread, sheet.finish)
         pieces = sheet.pieces()
         while piece := await loop.run_in_executor(thread, next, pieces, b""):

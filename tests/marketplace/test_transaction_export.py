@@ -8,6 +8,7 @@ import io
 import json
 import random
 import tempfile
+import threading
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from marketplace import spreadsheet, transaction_export
 from marketplace.spreadsheet import Spreadsheet
 from marketplace.storage_transaction_export import COLUMNS
 from tests.transaction_desk import T0_NS, TIMED_OUT, Desk, Reader, opened_desk
-from tests.transaction_log_support import OK, entry_of, eventually
+from tests.transaction_log_support import OK, connected, entry_of, eventually
 
 pytestmark = pytest.mark.usecase(1242)
 
@@ -38,6 +39,10 @@ CSV, JSON_LINES, XLSX = (
 )
 FORMS = pytest.mark.parametrize("form", [CSV, JSON_LINES, XLSX], ids=["CSV", "JSON", "XLSX"])
 _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_SNAPSHOTS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+"""
 #: What a provider could call its version to do harm in somebody's table.
 _TRICKY = ("=1+1", 'a"b', "x,y", "line\nbreak", "<b>&amp;", "+cmd", "ümlaut", " ")
 
@@ -228,6 +233,31 @@ async def test_the_third_export_at_a_time_has_to_wait(desk: Desk) -> None:
     go_on.set()
     await asyncio.gather(*serving)
     await export(desk.partner("b"), CSV)
+
+
+async def test_a_workbook_is_put_together_while_no_snapshot_is_open(
+    desk: Desk, log_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes long for a full sheet, and the database cuts sessions that idle in a snapshot."""
+    started, go_on = threading.Event(), threading.Event()
+    finish = Spreadsheet.finish
+
+    def slowly(sheet: Spreadsheet) -> None:
+        started.set()
+        assert go_on.wait(20)
+        finish(sheet)
+
+    monkeypatch.setattr(Spreadsheet, "finish", slowly)
+    exporting = asyncio.create_task(export(desk.operator(), XLSX))
+    try:
+        assert await asyncio.to_thread(started.wait, 20)
+        async with connected(log_url) as connection:
+            open_ones = await connection.fetchval(_SNAPSHOTS)
+    finally:
+        go_on.set()
+        content, _ = await exporting
+    assert open_ones == 0
+    assert len(read(XLSX, content)) == 1301
 
 
 def test_a_text_is_never_a_formula_and_a_great_number_stays_exact() -> None:
