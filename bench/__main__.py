@@ -16,6 +16,7 @@ import uvloop
 from bench import router
 from bench.evse_search import evse_search
 from bench.routing_scale import routing_scale
+from bench.transactions import transactions_export, transactions_search
 
 Benchmark = Callable[[], Awaitable[Mapping[str, object]]]
 
@@ -26,6 +27,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "router-hung": router.router_hung,
     "routing-scale": routing_scale,
     "evse-search": evse_search,
+    "transactions-search": transactions_search,
+    "transactions-export": transactions_export,
     "workers": router.workers,
 }
 

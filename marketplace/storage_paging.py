@@ -58,7 +58,7 @@ def page_by_number(request: PageRequest, most: int = MOST_SIZE) -> Page[int]:
     if text is None:
         return Page(size, None)
     if not (text.isascii() and text.isdecimal() and len(text) <= _BIGINT_DIGITS):
-        raise _refused()
+        raise refused_token()
     return Page(size, min(int(text), _BIGINT_MAX))
 
 
@@ -73,14 +73,15 @@ def _after(request: PageRequest) -> str | None:
     try:
         text = base64.urlsafe_b64decode(request.page_token.encode()).decode()
     except (binascii.Error, ValueError):
-        raise _refused() from None
+        raise refused_token() from None
     # PostgreSQL's text holds no NUL.
     if not text or "\0" in text:
-        raise _refused()
+        raise refused_token()
     return text
 
 
-def _refused() -> MarketError:
+def refused_token() -> MarketError:
+    """Give the error for a page token that is none of the list's."""
     return MarketError(
         ErrorReason.ERROR_REASON_REQUEST_INVALID,
         "The page token is none that this list gave.",

@@ -1,36 +1,47 @@
-"""TransactionService: reading the transaction log (use cases 1242, 1471)."""
+"""TransactionService: reading the transaction log (use cases 1242, 1471; business process 1495)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
-from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from foundation.errors import FieldViolation, MarketError
-from gem.common.v1.money_pb2 import Money
-from gem.common.v1.time_range_pb2 import TimeRange
+from foundation.certificates import utc_now
+from foundation.errors import MarketError
 from gem.marketplace.v1 import transaction_service_pb2 as wire
-from gem.marketplace.v1.transaction_pb2 import FailedCall, ServiceTransaction, TransactionTotal
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.actor import actor_of, not_found
+from marketplace.statement import month_bounds
+from marketplace.storage_command import transaction
+from marketplace.storage_contract import ContractStorage
 from marketplace.storage_paging import page_by_text
-from marketplace.storage_transaction import EntryFilter, Period, TransactionStorage
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from marketplace.storage_statement import statement_of
+from marketplace.storage_transaction import TransactionStorage
+from marketplace.storage_transaction_export import TransactionExport
+from marketplace.storage_transaction_filter import Period
+from marketplace.storage_transaction_order import ORDERS
+from marketplace.transaction_export import MEDIA_TYPES, ExportPlaces, file_pieces
+from marketplace.transaction_rendering import (
+    failed_call_message,
+    statement_message,
+    total_message,
+    transaction_message,
+)
+from marketplace.transaction_request import entry_filter, period
 
 
 class TransactionServicer:
     """Serves `gem.marketplace.v1.TransactionService` from the database."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], datetime] = utc_now) -> None:
         self._engine = engine
+        self._clock = clock
+        self._exports = ExportPlaces()
 
     async def GetTransaction(  # noqa: N802  # named like the rpc
         self, request: wire.GetTransactionRequest, call: Call
@@ -40,121 +51,90 @@ class TransactionServicer:
             row = await storage.one(UUID(request.transaction_id))
         if row is None:
             raise not_found("transaction")
-        return wire.GetTransactionResponse(transaction=_transaction(row))
+        return wire.GetTransactionResponse(transaction=transaction_message(row))
 
     async def ListTransactions(  # noqa: N802  # named like the rpc
         self, request: wire.ListTransactionsRequest, call: Call
     ) -> wire.ListTransactionsResponse:
-        """Give a page of entries, the latest first."""
-        page, which = page_by_text(request.page), _filter(request.filter)
+        """Give a page of entries in the order asked for."""
+        page, which = page_by_text(request.page), entry_filter(request.filter, actor_of(call))
         async with self._storage(call) as storage:
-            rows, info = await storage.entries(page, which)
-        return wire.ListTransactionsResponse(transactions=map(_transaction, rows), page=info)
+            rows, info = await storage.entries(page, which, ORDERS[request.order])
+        shown = map(transaction_message, rows)
+        return wire.ListTransactionsResponse(transactions=shown, page=info)
 
     async def SummarizeTransactions(  # noqa: N802  # named like the rpc
         self, request: wire.SummarizeTransactionsRequest, call: Call
     ) -> wire.SummarizeTransactionsResponse:
         """Give a page of sums by provider, status and currency."""
-        page, which = page_by_text(request.page), _filter(request.filter)
+        page, which = page_by_text(request.page), entry_filter(request.filter, actor_of(call))
         async with self._storage(call) as storage:
             rows, info = await storage.totals(page, which)
-        return wire.SummarizeTransactionsResponse(totals=map(_total, rows), page=info)
+        return wire.SummarizeTransactionsResponse(totals=map(total_message, rows), page=info)
 
     async def ListFailedCalls(  # noqa: N802  # named like the rpc
         self, request: wire.ListFailedCallsRequest, call: Call
     ) -> wire.ListFailedCallsResponse:
         """Give a page of calls that reached no provider, the latest first."""
-        page, period = page_by_text(request.page), _period(request.period, "period")
+        page, within = page_by_text(request.page), period(request.period, "period")
         async with self._storage(call) as storage:
             rows, info = await storage.failed_calls(
-                page, request.requester_id, list(request.reasons), period
+                page, request.requester_id, list(request.reasons), within
             )
-        return wire.ListFailedCallsResponse(failed_calls=map(_failed_call, rows), page=info)
+        shown = map(failed_call_message, rows)
+        return wire.ListFailedCallsResponse(failed_calls=shown, page=info)
+
+    async def ExportTransactions(  # noqa: N802  # named like the rpc
+        self, request: wire.ExportTransactionsRequest, call: Call
+    ) -> AsyncIterator[wire.ExportTransactionsResponse]:
+        """Stream a file of entries; see `transaction_export` for the refusals."""
+        actor = actor_of(call)
+        which, order = entry_filter(request.filter, actor), ORDERS[request.order]
+        with self._exports.one():
+            async with self._snapshot() as connection:
+                export = TransactionExport(connection, actor, which)
+                yield wire.ExportTransactionsResponse(
+                    media_type=MEDIA_TYPES[request.format],
+                    total_count=await export.count() if request.counted else None,
+                )
+                async with aclosing(file_pieces(export, request.format, order)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+    async def GetMonthlyStatement(  # noqa: N802  # named like the rpc
+        self, request: wire.GetMonthlyStatementRequest, call: Call
+    ) -> wire.GetMonthlyStatementResponse:
+        """Add up a contract's month; MarketError NOT_FOUND also where it belongs to others."""
+        start, end = month_bounds(request.month)
+        month = Period(start, end)
+        async with self._snapshot() as connection:
+            contract = await ContractStorage(connection).get(request.contract_id)
+            if not actor_of(call).may_see(contract.requester_id, contract.provider_id):
+                raise not_found("contract")
+            try:
+                statement = await statement_of(connection, contract.contract_id, month)
+            except ValueError:
+                raise _beyond_money() from None
+        ended = self._clock() >= end
+        message = statement_message(contract, month, statement, month_ended=ended)
+        return wire.GetMonthlyStatementResponse(statement=message)
 
     @asynccontextmanager
     async def _storage(self, call: Call) -> AsyncIterator[TransactionStorage]:
-        async with self._engine.connect() as connection:
+        async with transaction(self._engine) as connection:
             yield TransactionStorage(connection, actor_of(call))
 
-
-def _filter(message: wire.TransactionFilter) -> EntryFilter:
-    return EntryFilter(
-        requester_id=message.requester_id,
-        provider_id=message.provider_id,
-        contract_id=message.contract_id,
-        service_id=message.service_id,
-        method=message.method,
-        call_id=UUID(message.call_id) if message.call_id else None,
-        statuses=tuple(message.statuses),
-        period=_period(message.period, "filter.period"),
-    )
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction whose statements all see the same state of the log."""
+        async with transaction(self._engine) as connection:
+            level = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            await connection.execute(text(level))
+            yield connection
 
 
-def _period(message: TimeRange, field: str) -> Period:
-    start = _instant(message.start_time, field) if message.HasField("start_time") else None
-    end = _instant(message.end_time, field) if message.HasField("end_time") else None
-    return Period(start, end)
-
-
-def _instant(message: Timestamp, field: str) -> datetime:
-    """Read a time, rounded up to the log's microseconds: exact for both ends of a period."""
-    try:
-        return _EPOCH + timedelta(seconds=message.seconds, microseconds=-(-message.nanos // 1000))
-    except OverflowError:
-        raise MarketError(
-            ErrorReason.ERROR_REASON_REQUEST_INVALID,
-            "The period reaches beyond the calendar.",
-            violations=(FieldViolation(field, "must lie between the years 1 and 9999", "period"),),
-        ) from None
-
-
-def _timestamp(instant: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(instant)
-    return message
-
-
-def _transaction(row: Row[Any]) -> ServiceTransaction:
-    return ServiceTransaction(
-        transaction_id=str(row.transaction_id),
-        call_id=str(row.call_id),
-        requester_id=row.requester_id,
-        provider_id=row.provider_id,
-        contract_id=row.contract_id,
-        service_id=row.service_id,
-        service_version=row.service_version,
-        method=row.method,
-        start_time=_timestamp(row.started_at),
-        duration_us=row.duration_us,
-        status=row.status,
-        reason=row.reason,
-        code=row.code,
-        request_bytes=row.request_bytes,
-        answer_bytes=row.answer_bytes,
-        request_digest=row.request_digest,
-        answer_digest=row.answer_digest,
-        item_count=row.item_count,
-        value=Money(amount_micros=row.value_micros, currency_code=row.currency_code),
-    )
-
-
-def _total(row: Row[Any]) -> TransactionTotal:
-    return TransactionTotal(
-        provider_id=row.provider_id,
-        status=row.status,
-        transaction_count=row.transaction_count,
-        value=Money(amount_micros=row.value_micros, currency_code=row.currency_code),
-    )
-
-
-def _failed_call(row: Row[Any]) -> FailedCall:
-    return FailedCall(
-        call_id=str(row.call_id),
-        requester_id=row.requester_id,
-        method=row.method,
-        start_time=_timestamp(row.started_at),
-        duration_us=row.duration_us,
-        reason=row.reason,
-        code=row.code,
-        request_bytes=row.request_bytes,
+def _beyond_money() -> MarketError:
+    return MarketError(
+        ErrorReason.ERROR_REASON_INTERNAL,
+        "A sum of the statement is beyond what an amount of money can be; none is given rounded.",
     )

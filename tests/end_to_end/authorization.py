@@ -298,21 +298,24 @@ _CONTRACT_ROWS = {
     ),
 }
 _LOG_ROWS = {
-    "GetTransaction": row(
-        lambda t: log.GetTransactionRequest(transaction_id=t.transaction_id),
-        HIDDEN,
-        contracted=OK,
-        provider=OK,
-        business=OK,
-        technical=OK,
-        users=OK,
-    ),
+    **{
+        name: row(request, HIDDEN, contracted=OK, provider=OK, business=OK, technical=OK, users=OK)
+        for name, request in {
+            "GetTransaction": lambda t: log.GetTransactionRequest(transaction_id=t.transaction_id),
+            "GetMonthlyStatement": lambda t: log.GetMonthlyStatementRequest(
+                contract_id=t.contract_id, month="2026-01"
+            ),
+        }.items()
+    },
     **{
         name: row(lambda _, kind=kind: kind(), OK, business=OK, technical=OK, users=OK)  # type: ignore[misc]  # a default binds
         for name, kind in {
             "ListTransactions": log.ListTransactionsRequest,
             "SummarizeTransactions": log.SummarizeTransactionsRequest,
             "ListFailedCalls": log.ListFailedCallsRequest,
+            "ExportTransactions": lambda: log.ExportTransactionsRequest(
+                format=log.EXPORT_FORMAT_CSV
+            ),
         }.items()
     },
 }
@@ -335,11 +338,8 @@ _HEALTH_ROWS = {
     "List": public(lambda _: health_pb2.HealthListRequest()),
     "Watch": public(lambda _: health_pb2.HealthCheckRequest()),
 }
-_REFLECTION_ROWS = {
-    "ServerReflectionInfo": public(
-        lambda _: reflection_pb2.ServerReflectionRequest(list_services="*")
-    )
-}
+_REFLECTION = reflection_pb2.ServerReflectionRequest(list_services="*")
+_REFLECTION_ROWS = {"ServerReflectionInfo": public(lambda _: _REFLECTION)}
 
 #: Every rpc by its path.
 MATRIX: Mapping[str, Row] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,6 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from foundation.database import open_engine
 from foundation.errors import MarketError
 from foundation.validation import violations
 from gem.common.v1.paging_pb2 import PageRequest
@@ -21,109 +20,15 @@ from gem.common.v1.time_range_pb2 import TimeRange
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.marketplace.v1.transaction_pb2 import ServiceTransaction
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from gem.options.v1.options_pb2 import AccessRole
-from interceptors.access import AccessCheck
-from interceptors.call import Caller, FailedCall
-from interceptors.core_services import CoreServices
 from marketplace.router.target import TransactionEntry
-from marketplace.storage_transaction_write import write_first
-from marketplace.transaction_batch import Batch
-from marketplace.transaction_servicer import TransactionServicer
-from tests.interceptors.support import make_call
-from tests.transaction_log_support import OK, connected, entry_of, failed_of
-
-OPERATORS = (AccessRole.ACCESS_ROLE_BUSINESS_OPERATOR, AccessRole.ACCESS_ROLE_TECHNICAL_OPERATOR)
-SERVICE = wire.DESCRIPTOR.services_by_name["TransactionService"]
-T0_NS = 1_790_000_000_000_000_000
-TIMED_OUT = 4
-
-
-class Reader:
-    """The service as one caller sees it; every answer is checked against the catalogue's rules."""
-
-    def __init__(self, core: CoreServices, subject_id: str, role: int) -> None:
-        self._core = core
-        self._access = AccessCheck(core.access(), lambda _: False)
-        self._caller = Caller(subject_id, frozenset({role}), bytes(32))
-
-    async def ask(self, method: str, request: Message) -> Any:
-        path = f"/{SERVICE.full_name}/{method}"
-        call = make_call(request.SerializeToString(), method=path, caller=self._caller)
-        await self._access(call, self._core.methods()[path])
-        (raw,) = call.wire.written  # type: ignore[attr-defined]  # a MemoryWire
-        answer = getattr(wire, f"{method}Response").FromString(raw)
-        assert violations(answer) == ()
-        return answer
-
-    async def listed(self, page_size: int = 1000, **which: Any) -> list[ServiceTransaction]:
-        return await self._all_pages(
-            "ListTransactions",
-            lambda page: wire.ListTransactionsRequest(
-                filter=wire.TransactionFilter(**which), page=page
-            ),
-            "transactions",
-            page_size,
-        )
-
-    async def failed(self, page_size: int = 1000, **which: Any) -> list[Any]:
-        return await self._all_pages(
-            "ListFailedCalls",
-            lambda page: wire.ListFailedCallsRequest(page=page, **which),
-            "failed_calls",
-            page_size,
-        )
-
-    async def totals(self, page_size: int = 1000, **which: Any) -> list[Any]:
-        return await self._all_pages(
-            "SummarizeTransactions",
-            lambda page: wire.SummarizeTransactionsRequest(
-                filter=wire.TransactionFilter(**which), page=page
-            ),
-            "totals",
-            page_size,
-        )
-
-    async def _all_pages(
-        self, method: str, request: Callable[[PageRequest], Message], field: str, page_size: int
-    ) -> list[Any]:
-        found: list[Any] = []
-        token = ""
-        while True:
-            page = PageRequest(page_size=page_size, page_token=token)
-            answer = await self.ask(method, request(page))
-            assert len(getattr(answer, field)) <= page_size
-            found += getattr(answer, field)
-            token = answer.page.next_page_token
-            if not token:
-                return found
-
-
-class Desk:
-    """Readers of one database, and a way to fill it."""
-
-    def __init__(self, url: str, servicer: TransactionServicer) -> None:
-        self._url = url
-        self._core = CoreServices(violations)
-        self._core.add(SERVICE, servicer)
-
-    def partner(self, partner_id: str) -> Reader:
-        return Reader(self._core, partner_id, AccessRole.ACCESS_ROLE_PARTNER)
-
-    def operator(self, role: int = OPERATORS[0]) -> Reader:
-        return Reader(self._core, "somebody", role)
-
-    async def keep(self, *records: TransactionEntry | FailedCall) -> None:
-        async with connected(self._url) as connection:
-            finals = [record for record in records if isinstance(record, TransactionEntry)]
-            failed = [record for record in records if isinstance(record, FailedCall)]
-            await write_first(connection, uuid4(), Batch(finals=finals, failed=failed))
+from tests.transaction_desk import OPERATORS, T0_NS, TIMED_OUT, Desk, Reader, opened_desk
+from tests.transaction_log_support import OK, entry_of, failed_of
 
 
 @pytest.fixture
 async def desk(log_url: str) -> AsyncIterator[Desk]:
-    engine = open_engine(log_url, 2)
-    yield Desk(log_url, TransactionServicer(engine))
-    await engine.dispose()
+    async with opened_desk(log_url) as opened:
+        yield opened
 
 
 def ids_of(found: list[ServiceTransaction]) -> list[str]:

@@ -6,12 +6,14 @@ Reading the transaction log."""
 from collections import abc as _abc
 from gem.common.v1 import paging_pb2 as _paging_pb2
 from gem.common.v1 import time_range_pb2 as _time_range_pb2
+from gem.marketplace.v1 import statement_pb2 as _statement_pb2
 from gem.marketplace.v1 import transaction_pb2 as _transaction_pb2
 from gem.mesh.v1 import error_reason_pb2 as _error_reason_pb2
 from gem.mesh.v1 import provider_answer_pb2 as _provider_answer_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +24,143 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TransactionRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransactionRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransactionRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSACTION_ROLE_UNSPECIFIED: _TransactionRole.ValueType  # 0
+    """Either side."""
+    TRANSACTION_ROLE_BUYER: _TransactionRole.ValueType  # 1
+    """The requester: who called."""
+    TRANSACTION_ROLE_SELLER: _TransactionRole.ValueType  # 2
+    """The provider: who was asked."""
+    TRANSACTION_ROLE_DEBTOR: _TransactionRole.ValueType  # 3
+    """Who owes: the requester of a positive value, the provider of a negative one. Nobody owes zero."""
+    TRANSACTION_ROLE_CREDITOR: _TransactionRole.ValueType  # 4
+    """Who is owed: the provider of a positive value, the requester of a negative one."""
+
+class TransactionRole(_TransactionRole, metaclass=_TransactionRoleEnumTypeWrapper):
+    """The part of a partner in an entry."""
+
+TRANSACTION_ROLE_UNSPECIFIED: TransactionRole.ValueType  # 0
+"""Either side."""
+TRANSACTION_ROLE_BUYER: TransactionRole.ValueType  # 1
+"""The requester: who called."""
+TRANSACTION_ROLE_SELLER: TransactionRole.ValueType  # 2
+"""The provider: who was asked."""
+TRANSACTION_ROLE_DEBTOR: TransactionRole.ValueType  # 3
+"""Who owes: the requester of a positive value, the provider of a negative one. Nobody owes zero."""
+TRANSACTION_ROLE_CREDITOR: TransactionRole.ValueType  # 4
+"""Who is owed: the provider of a positive value, the requester of a negative one."""
+Global___TransactionRole: _TypeAlias = TransactionRole  # noqa: Y015
+
+class _TransactionOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TransactionOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TransactionOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRANSACTION_ORDER_UNSPECIFIED: _TransactionOrder.ValueType  # 0
+    """The latest first."""
+    TRANSACTION_ORDER_LATEST_FIRST: _TransactionOrder.ValueType  # 1
+    """The latest first."""
+    TRANSACTION_ORDER_EARLIEST_FIRST: _TransactionOrder.ValueType  # 2
+    """The earliest first."""
+    TRANSACTION_ORDER_HIGHEST_VALUE_FIRST: _TransactionOrder.ValueType  # 3
+    """The highest value first, currencies from Z to A."""
+    TRANSACTION_ORDER_LOWEST_VALUE_FIRST: _TransactionOrder.ValueType  # 4
+    """The lowest value first, currencies from A to Z."""
+
+class TransactionOrder(_TransactionOrder, metaclass=_TransactionOrderEnumTypeWrapper):
+    """The order of a list. Values of different currencies are not compared: a list by value goes
+    currency by currency, and by time among equal values.
+    """
+
+TRANSACTION_ORDER_UNSPECIFIED: TransactionOrder.ValueType  # 0
+"""The latest first."""
+TRANSACTION_ORDER_LATEST_FIRST: TransactionOrder.ValueType  # 1
+"""The latest first."""
+TRANSACTION_ORDER_EARLIEST_FIRST: TransactionOrder.ValueType  # 2
+"""The earliest first."""
+TRANSACTION_ORDER_HIGHEST_VALUE_FIRST: TransactionOrder.ValueType  # 3
+"""The highest value first, currencies from Z to A."""
+TRANSACTION_ORDER_LOWEST_VALUE_FIRST: TransactionOrder.ValueType  # 4
+"""The lowest value first, currencies from A to Z."""
+Global___TransactionOrder: _TypeAlias = TransactionOrder  # noqa: Y015
+
+class _ExportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """Refused."""
+    EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
+    """RFC 4180 with a line of names, in UTF-8."""
+    EXPORT_FORMAT_JSON_LINES: _ExportFormat.ValueType  # 2
+    """One JSON object a line, in UTF-8."""
+    EXPORT_FORMAT_XLSX: _ExportFormat.ValueType  # 3
+    """A workbook of Office Open XML with one sheet. REQUEST_INVALID where the search finds more than
+    the 1,048,575 entries that a sheet holds.
+    """
+
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """The form of an exported file. Each has the same columns, named like the fields of
+    ServiceTransaction; times in UTC, values as integers of millionths, digests in hexadecimal.
+    """
+
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""Refused."""
+EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
+"""RFC 4180 with a line of names, in UTF-8."""
+EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 2
+"""One JSON object a line, in UTF-8."""
+EXPORT_FORMAT_XLSX: ExportFormat.ValueType  # 3
+"""A workbook of Office Open XML with one sheet. REQUEST_INVALID where the search finds more than
+the 1,048,575 entries that a sheet holds.
+"""
+Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
+
+@_typing.final
+class ValueRange(_message.Message):
+    """A range of values in one currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    LEAST_MICROS_FIELD_NUMBER: _builtins.int
+    MOST_MICROS_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """Currency as three capital letters of ISO 4217. Unset is refused."""
+    least_micros: _builtins.int
+    """Least value inside, in millionths of the currency's unit. Unset means open downwards."""
+    most_micros: _builtins.int
+    """Greatest value inside, in millionths of the currency's unit. Unset means open upwards."""
+    def __init__(
+        self,
+        *,
+        currency_code: _builtins.str = ...,
+        least_micros: _builtins.int | None = ...,
+        most_micros: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_least_micros", b"_least_micros", "_most_micros", b"_most_micros", "least_micros", b"least_micros", "most_micros", b"most_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_least_micros", b"_least_micros", "_most_micros", b"_most_micros", "currency_code", b"currency_code", "least_micros", b"least_micros", "most_micros", b"most_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__least_micros: _TypeAlias = _typing.Literal["least_micros"]  # noqa: Y015
+    _WhichOneofArgType__least_micros: _TypeAlias = _typing.Literal["_least_micros", b"_least_micros"]  # noqa: Y015
+    _WhichOneofReturnType__most_micros: _TypeAlias = _typing.Literal["most_micros"]  # noqa: Y015
+    _WhichOneofArgType__most_micros: _TypeAlias = _typing.Literal["_most_micros", b"_most_micros"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__least_micros) -> _WhichOneofReturnType__least_micros | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_micros) -> _WhichOneofReturnType__most_micros | None: ...
+
+Global___ValueRange: _TypeAlias = ValueRange  # noqa: Y015
 
 @_typing.final
 class TransactionFilter(_message.Message):
@@ -37,6 +176,10 @@ class TransactionFilter(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    PARTY_ID_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_ID_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
     requester_id: _builtins.str
     """Only entries in which this partner is the requester."""
     provider_id: _builtins.str
@@ -49,6 +192,14 @@ class TransactionFilter(_message.Message):
     """Only entries of this service."""
     method: _builtins.str
     """Only entries of this method, named in full."""
+    role: Global___TransactionRole.ValueType
+    """Only entries in which `party_id` has this part."""
+    party_id: _builtins.str
+    """Whose part is meant by `role`, and whose other side by `counterparty_id`. Empty means the
+    calling partner; an operator that sets one of the two has to name a party.
+    """
+    counterparty_id: _builtins.str
+    """Only entries in which this partner is on the other side of `party_id`."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[_provider_answer_pb2.AnswerStatus.ValueType]:
         """Only entries that ended in one of these ways."""
@@ -56,6 +207,10 @@ class TransactionFilter(_message.Message):
     @_builtins.property
     def period(self) -> _time_range_pb2.TimeRange:
         """Only entries that started within."""
+
+    @_builtins.property
+    def value(self) -> Global___ValueRange:
+        """Only entries with a value within."""
 
     def __init__(
         self,
@@ -68,10 +223,14 @@ class TransactionFilter(_message.Message):
         method: _builtins.str = ...,
         statuses: _abc.Iterable[_provider_answer_pb2.AnswerStatus.ValueType] | None = ...,
         period: _time_range_pb2.TimeRange | None = ...,
+        role: Global___TransactionRole.ValueType = ...,
+        party_id: _builtins.str = ...,
+        counterparty_id: _builtins.str = ...,
+        value: Global___ValueRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "contract_id", b"contract_id", "method", b"method", "period", b"period", "provider_id", b"provider_id", "requester_id", b"requester_id", "service_id", b"service_id", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "contract_id", b"contract_id", "counterparty_id", b"counterparty_id", "method", b"method", "party_id", b"party_id", "period", b"period", "provider_id", b"provider_id", "requester_id", b"requester_id", "role", b"role", "service_id", b"service_id", "statuses", b"statuses", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,23 +290,27 @@ class ListTransactionsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    order: Global___TransactionOrder.ValueType
+    """In which order. Unset means the latest first."""
     @_builtins.property
     def filter(self) -> Global___TransactionFilter:
         """Which entries. Unset means all that the caller may see."""
 
     @_builtins.property
     def page(self) -> _paging_pb2.PageRequest:
-        """Which page. Unset means the first."""
+        """Which page. Unset means the first. A token belongs to the order of its list."""
 
     def __init__(
         self,
         *,
         filter: Global___TransactionFilter | None = ...,
         page: _paging_pb2.PageRequest | None = ...,
+        order: Global___TransactionOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page", b"page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order", b"order", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,3 +475,129 @@ class ListFailedCallsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListFailedCallsResponse: _TypeAlias = ListFailedCallsResponse  # noqa: Y015
+
+@_typing.final
+class ExportTransactionsRequest(_message.Message):
+    """Asks for ExportTransactions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
+    order: Global___TransactionOrder.ValueType
+    """In which order. Unset means the latest first."""
+    format: Global___ExportFormat.ValueType
+    """In which form."""
+    counted: _builtins.bool
+    """Whether the entries are counted first, so that progress can be shown. It takes longer."""
+    @_builtins.property
+    def filter(self) -> Global___TransactionFilter:
+        """Which entries. Unset means all that the caller may see."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___TransactionFilter | None = ...,
+        order: Global___TransactionOrder.ValueType = ...,
+        format: Global___ExportFormat.ValueType = ...,
+        counted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted", "filter", b"filter", "format", b"format", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportTransactionsRequest: _TypeAlias = ExportTransactionsRequest  # noqa: Y015
+
+@_typing.final
+class ExportTransactionsResponse(_message.Message):
+    """A piece of ExportTransactions. The pieces' contents one after the other are the file; the file is
+    whole only if the stream ends with OK.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    WRITTEN_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """The piece. Empty in the first message, which tells what follows, and in messages that only
+    report progress.
+    """
+    written_count: _builtins.int
+    """Number of entries written so far."""
+    total_count: _builtins.int
+    """Number of all entries, in the first message of a counted export. Unset where not counted."""
+    media_type: _builtins.str
+    """Media type of the file, in the first message."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        written_count: _builtins.int = ...,
+        total_count: _builtins.int | None = ...,
+        media_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_count", b"_total_count", "total_count", b"total_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_count", b"_total_count", "content", b"content", "media_type", b"media_type", "total_count", b"total_count", "written_count", b"written_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__total_count: _TypeAlias = _typing.Literal["total_count"]  # noqa: Y015
+    _WhichOneofArgType__total_count: _TypeAlias = _typing.Literal["_total_count", b"_total_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_count) -> _WhichOneofReturnType__total_count | None: ...
+
+Global___ExportTransactionsResponse: _TypeAlias = ExportTransactionsResponse  # noqa: Y015
+
+@_typing.final
+class GetMonthlyStatementRequest(_message.Message):
+    """Asks for GetMonthlyStatement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    MONTH_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """Contract whose entries are added up."""
+    month: _builtins.str
+    """Month in UTC as year and month, for instance `2026-02`."""
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        month: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "month", b"month"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMonthlyStatementRequest: _TypeAlias = GetMonthlyStatementRequest  # noqa: Y015
+
+@_typing.final
+class GetMonthlyStatementResponse(_message.Message):
+    """Answers GetMonthlyStatement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statement(self) -> _statement_pb2.MonthlyStatement:
+        """The statement."""
+
+    def __init__(
+        self,
+        *,
+        statement: _statement_pb2.MonthlyStatement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMonthlyStatementResponse: _TypeAlias = GetMonthlyStatementResponse  # noqa: Y015

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TransactionServiceStub:
-    """Lists, shows and adds up what was called (use cases 1242, 1471; feature 927). A partner sees the
+    """Lists, shows, exports and adds up what was called (use cases 1242, 1471; feature 927; business
+    process 1495). A partner sees the
     entries in which it is the requester or the provider, an operator all. A call shows up once it
     has ended; one that was interrupted shows up as IN_DOUBT within seconds.
     """
@@ -57,10 +58,21 @@ class TransactionServiceStub:
                 request_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ListFailedCallsRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ListFailedCallsResponse.FromString,
                 _registered_method=True)
+        self.ExportTransactions = channel.unary_stream(
+                '/gem.marketplace.v1.TransactionService/ExportTransactions',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsResponse.FromString,
+                _registered_method=True)
+        self.GetMonthlyStatement = channel.unary_unary(
+                '/gem.marketplace.v1.TransactionService/GetMonthlyStatement',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetMonthlyStatementRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetMonthlyStatementResponse.FromString,
+                _registered_method=True)
 
 
 class TransactionServiceServicer:
-    """Lists, shows and adds up what was called (use cases 1242, 1471; feature 927). A partner sees the
+    """Lists, shows, exports and adds up what was called (use cases 1242, 1471; feature 927; business
+    process 1495). A partner sees the
     entries in which it is the requester or the provider, an operator all. A call shows up once it
     has ended; one that was interrupted shows up as IN_DOUBT within seconds.
     """
@@ -73,7 +85,7 @@ class TransactionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTransactions(self, request, context):
-        """Lists entries, the latest first. No match is an empty list.
+        """Lists entries in the order asked for. No match is an empty list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +100,22 @@ class TransactionServiceServicer:
 
     def ListFailedCalls(self, request, context):
         """Lists calls that reached no provider, the latest first. A partner sees its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportTransactions(self, request, context):
+        """Streams the entries of a search as a file, in pieces, from one snapshot of the log. What is
+        being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMonthlyStatement(self, request, context):
+        """Adds up what was called under one contract in one month. NOT_FOUND where the contract does not
+        exist or belongs to other partners.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +144,16 @@ def add_TransactionServiceServicer_to_server(servicer, server):
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ListFailedCallsRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ListFailedCallsResponse.SerializeToString,
             ),
+            'ExportTransactions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportTransactions,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsResponse.SerializeToString,
+            ),
+            'GetMonthlyStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMonthlyStatement,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetMonthlyStatementRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetMonthlyStatementResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gem.marketplace.v1.TransactionService', rpc_method_handlers)
@@ -125,7 +163,8 @@ def add_TransactionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TransactionService:
-    """Lists, shows and adds up what was called (use cases 1242, 1471; feature 927). A partner sees the
+    """Lists, shows, exports and adds up what was called (use cases 1242, 1471; feature 927; business
+    process 1495). A partner sees the
     entries in which it is the requester or the provider, an operator all. A call shows up once it
     has ended; one that was interrupted shows up as IN_DOUBT within seconds.
     """
@@ -228,6 +267,60 @@ class TransactionService:
             '/gem.marketplace.v1.TransactionService/ListFailedCalls',
             gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ListFailedCallsRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ListFailedCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportTransactions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gem.marketplace.v1.TransactionService/ExportTransactions',
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMonthlyStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.TransactionService/GetMonthlyStatement',
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetMonthlyStatementRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetMonthlyStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TransactionServiceStub:
-    """Lists, shows and adds up what was called (use cases 1242, 1471; feature 927). A partner sees the
+    """Lists, shows, exports and adds up what was called (use cases 1242, 1471; feature 927; business
+    process 1495). A partner sees the
     entries in which it is the requester or the provider, an operator all. A call shows up once it
     has ended; one that was interrupted shows up as IN_DOUBT within seconds.
     """
@@ -39,15 +40,24 @@ class TransactionServiceStub:
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.GetTransactionRequest, _transaction_service_pb2.GetTransactionResponse]
     """Gives one entry. NOT_FOUND where it does not exist or belongs to other partners."""
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.ListTransactionsRequest, _transaction_service_pb2.ListTransactionsResponse]
-    """Lists entries, the latest first. No match is an empty list."""
+    """Lists entries in the order asked for. No match is an empty list."""
     SummarizeTransactions: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.SummarizeTransactionsRequest, _transaction_service_pb2.SummarizeTransactionsResponse]
     """Adds entries up by provider, status and currency, in this order."""
     ListFailedCalls: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.ListFailedCallsRequest, _transaction_service_pb2.ListFailedCallsResponse]
     """Lists calls that reached no provider, the latest first. A partner sees its own."""
+    ExportTransactions: _grpc.UnaryStreamMultiCallable[_transaction_service_pb2.ExportTransactionsRequest, _transaction_service_pb2.ExportTransactionsResponse]
+    """Streams the entries of a search as a file, in pieces, from one snapshot of the log. What is
+    being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
+    """
+    GetMonthlyStatement: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.GetMonthlyStatementRequest, _transaction_service_pb2.GetMonthlyStatementResponse]
+    """Adds up what was called under one contract in one month. NOT_FOUND where the contract does not
+    exist or belongs to other partners.
+    """
 
 @_typing.type_check_only
 class TransactionServiceAsyncStub(TransactionServiceStub):
-    """Lists, shows and adds up what was called (use cases 1242, 1471; feature 927). A partner sees the
+    """Lists, shows, exports and adds up what was called (use cases 1242, 1471; feature 927; business
+    process 1495). A partner sees the
     entries in which it is the requester or the provider, an operator all. A call shows up once it
     has ended; one that was interrupted shows up as IN_DOUBT within seconds.
     """
@@ -56,14 +66,23 @@ class TransactionServiceAsyncStub(TransactionServiceStub):
     GetTransaction: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.GetTransactionRequest, _transaction_service_pb2.GetTransactionResponse]  # type: ignore[assignment]
     """Gives one entry. NOT_FOUND where it does not exist or belongs to other partners."""
     ListTransactions: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.ListTransactionsRequest, _transaction_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
-    """Lists entries, the latest first. No match is an empty list."""
+    """Lists entries in the order asked for. No match is an empty list."""
     SummarizeTransactions: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.SummarizeTransactionsRequest, _transaction_service_pb2.SummarizeTransactionsResponse]  # type: ignore[assignment]
     """Adds entries up by provider, status and currency, in this order."""
     ListFailedCalls: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.ListFailedCallsRequest, _transaction_service_pb2.ListFailedCallsResponse]  # type: ignore[assignment]
     """Lists calls that reached no provider, the latest first. A partner sees its own."""
+    ExportTransactions: _aio.UnaryStreamMultiCallable[_transaction_service_pb2.ExportTransactionsRequest, _transaction_service_pb2.ExportTransactionsResponse]  # type: ignore[assignment]
+    """Streams the entries of a search as a file, in pieces, from one snapshot of the log. What is
+    being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
+    """
+    GetMonthlyStatement: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.GetMonthlyStatementRequest, _transaction_service_pb2.GetMonthlyStatementResponse]  # type: ignore[assignment]
+    """Adds up what was called under one contract in one month. NOT_FOUND where the contract does not
+    exist or belongs to other partners.
+    """
 
 class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Lists, shows and adds up what was called (use cases 1242, 1471; feature 927). A partner sees the
+    """Lists, shows, exports and adds up what was called (use cases 1242, 1471; feature 927; business
+    process 1495). A partner sees the
     entries in which it is the requester or the provider, an operator all. A call shows up once it
     has ended; one that was interrupted shows up as IN_DOUBT within seconds.
     """
@@ -82,7 +101,7 @@ class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transaction_service_pb2.ListTransactionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transaction_service_pb2.ListTransactionsResponse, _abc.Awaitable[_transaction_service_pb2.ListTransactionsResponse]]:
-        """Lists entries, the latest first. No match is an empty list."""
+        """Lists entries in the order asked for. No match is an empty list."""
 
     @_abc_1.abstractmethod
     def SummarizeTransactions(
@@ -99,5 +118,25 @@ class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_transaction_service_pb2.ListFailedCallsResponse, _abc.Awaitable[_transaction_service_pb2.ListFailedCallsResponse]]:
         """Lists calls that reached no provider, the latest first. A partner sees its own."""
+
+    @_abc_1.abstractmethod
+    def ExportTransactions(
+        self,
+        request: _transaction_service_pb2.ExportTransactionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_transaction_service_pb2.ExportTransactionsResponse], _abc.AsyncIterator[_transaction_service_pb2.ExportTransactionsResponse]]:
+        """Streams the entries of a search as a file, in pieces, from one snapshot of the log. What is
+        being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
+        """
+
+    @_abc_1.abstractmethod
+    def GetMonthlyStatement(
+        self,
+        request: _transaction_service_pb2.GetMonthlyStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transaction_service_pb2.GetMonthlyStatementResponse, _abc.Awaitable[_transaction_service_pb2.GetMonthlyStatementResponse]]:
+        """Adds up what was called under one contract in one month. NOT_FOUND where the contract does not
+        exist or belongs to other partners.
+        """
 
 def add_TransactionServiceServicer_to_server(servicer: TransactionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

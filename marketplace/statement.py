@@ -1,0 +1,70 @@
+"""Monthly statements: what one contract's entries of a month add up to (business process 1495)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from foundation.money import LARGEST_MICROS
+from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+
+_MILLION = 1_000_000
+_MONTHS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """The entries of one status and currency."""
+
+    status: int
+    currency_code: str
+    transaction_count: int
+    value_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The lines of a month, and the percentiles 50, 95 and 99 of OK answers in microseconds."""
+
+    lines: Sequence[StatementLine]
+    percentiles_us: tuple[int, int, int] | None
+
+    def __post_init__(self) -> None:
+        if any(abs(value) > LARGEST_MICROS for value in self.values().values()):
+            raise ValueError("a sum is beyond what an amount of money can be")
+
+    def count(self, *statuses: int) -> int:
+        """Give the number of entries with one of these statuses; of all without any."""
+        lines = (line for line in self.lines if not statuses or line.status in statuses)
+        return sum(line.transaction_count for line in lines)
+
+    def values(self) -> dict[str, int]:
+        """Give the sum of the values in micros by currency, in the order of their codes."""
+        sums: Counter[str] = Counter()
+        for line in self.lines:
+            sums[line.currency_code] += line.value_micros
+        return dict(sorted(sums.items()))
+
+    @property
+    def ok_count(self) -> int:
+        """Number of entries that a provider answered well."""
+        return self.count(AnswerStatus.ANSWER_STATUS_OK)
+
+    @property
+    def counted_count(self) -> int:
+        """Number of entries by which a provider is judged: not what the requester cancelled."""
+        return self.count() - self.count(AnswerStatus.ANSWER_STATUS_CANCELLED)
+
+    @property
+    def ok_share_ppm(self) -> int | None:
+        """Share of OK among those that count, in millionths, rounded down; None without any."""
+        return self.ok_count * _MILLION // self.counted_count if self.counted_count else None
+
+
+def month_bounds(month: str) -> tuple[datetime, datetime]:
+    """Give the first instant of a month such as `2026-02` and the first after it, in UTC."""
+    year, number = map(int, month.split("-"))
+    following = (year + 1, 1) if number == _MONTHS else (year, number + 1)
+    return datetime(year, number, 1, tzinfo=UTC), datetime(*following, 1, tzinfo=UTC)
