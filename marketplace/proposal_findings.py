@@ -80,7 +80,9 @@ def from_buf(output: str, names: Iterable[str]) -> list[Finding]:
     for text in output.splitlines()[:_LINES_READ_MAX]:
         try:
             said: Any = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(said, dict):
             continue
         file = str(said.get("path", ""))
         found.append(
@@ -112,6 +114,7 @@ def element_lines(descriptor_set: FileDescriptorSet) -> dict[str, Place]:
 def elements(file: FileDescriptorProto) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Give the full name and the path of each service, method, message, field, enum and value."""
     prefix = f"{file.package}." if file.package else ""
+    path: tuple[int, ...]
     for place, service in enumerate(file.service):
         path = (FileDescriptorProto.SERVICE_FIELD_NUMBER, place)
         yield prefix + service.name, path

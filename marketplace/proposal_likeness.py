@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
 from marketplace.proposal_findings import Finding
 from marketplace.router.method_rules import InterfaceRules
@@ -69,7 +69,7 @@ def confusable(interface_name: str, existing_name: str | None) -> Finding:
     )
 
 
-def _message(message: Descriptor, seen: dict[str, int]) -> Any:
+def _message(message: Any, seen: dict[str, int]) -> Any:
     if message.full_name.startswith(_SHARED):
         return message.full_name
     if message.full_name in seen:

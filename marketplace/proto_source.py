@@ -215,7 +215,7 @@ def _value(field: FieldDescriptor, value: Any) -> str:
     if field.enum_type is not None:
         return str(field.enum_type.values_by_number[value].name)
     if field.type in _TEXT:
-        return f'"{text_encoding.CEscape(value, as_utf8=False)}"'
+        return _quoted(value)
     return str(value).lower()
 
 
@@ -223,14 +223,14 @@ def _own_options(field: FieldDescriptorProto) -> Iterator[str]:
     """Give what looks like options and is none."""
     if field.HasField("default_value"):
         text = field.default_value
-        quoted = field.type in _TEXT
-        yield (
-            f'default = "{text_encoding.CEscape(text, as_utf8=False)}"'
-            if quoted
-            else (f"default = {text}")
-        )
+        yield f"default = {_quoted(text) if field.type in _TEXT else text}"
     if field.json_name not in ("", _camel(field.name)) and not field.extendee:
-        yield f'json_name = "{text_encoding.CEscape(field.json_name, as_utf8=False)}"'
+        yield f"json_name = {_quoted(field.json_name)}"
+
+
+def _quoted(value: str | bytes) -> str:
+    raw = value.encode() if isinstance(value, str) else value
+    return f'"{text_encoding.CEscape(raw, as_utf8=False)}"'
 
 
 def _camel(name: str) -> str:
@@ -252,7 +252,8 @@ def _span(first: int, last: int, most: int) -> str:
 
 def _inner_names(messages: Iterable[DescriptorProto]) -> Iterator[str]:
     for message in messages:
-        yield from (inner.name for inner in (*message.nested_type, *message.enum_type))
+        yield from (inner.name for inner in message.nested_type)
+        yield from (enum.name for enum in message.enum_type)
         yield from _inner_names(message.nested_type)
 
 

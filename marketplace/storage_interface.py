@@ -138,7 +138,7 @@ class InterfaceStorage:
             .order_by(columns.interface_name)
             .limit(100)
         )
-        return [tuple(row) for row in (await self._connection.execute(query)).all()]  # type: ignore[misc]  # the columns' types
+        return [tuple(row) for row in (await self._connection.execute(query)).all()]
 
     async def newest(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Give the newest version of interfaces and its publication, by name."""

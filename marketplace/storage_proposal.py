@@ -159,7 +159,7 @@ def _votes() -> tuple[Any, Any]:
     return count(VoteKind.FOR).label("votes_for"), count(VoteKind.AGAINST).label("votes_against")
 
 
-def _proposal(row: Row[Any]) -> Proposal:
+def _proposal(row: Any) -> Proposal:
     values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
     values.pop("position", None)
     findings = tuple(Finding(**finding) for finding in values.pop("findings", ()))

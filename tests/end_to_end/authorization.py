@@ -6,8 +6,7 @@ such that nothing changes: what a caller may do ends at a state that does not al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
@@ -16,91 +15,27 @@ from grpc_reflection.v1alpha import reflection_pb2
 from gem.charging.v1 import evse_search_service_pb2
 from gem.common.v1 import identifier_pb2
 from gem.marketplace.v1 import contract_service_pb2 as contracts
-from gem.marketplace.v1 import interface_catalog_service_pb2 as catalog
-from gem.marketplace.v1 import interface_pb2, interface_proposal_pb2, partner_pb2
+from gem.marketplace.v1 import partner_pb2
 from gem.marketplace.v1 import partner_service_pb2 as partners
 from gem.marketplace.v1 import service_registry_service_pb2 as registry
 from gem.marketplace.v1 import transaction_service_pb2 as log
 from gem.options.v1 import options_pb2
 from gemarket.administration import PartnerPlan, ServicePlan, new_request_id
+from tests.end_to_end.authorization_catalog import CATALOG_ROWS, PROPOSAL_ROWS
+from tests.end_to_end.authorization_rows import (
+    FORBIDDEN,
+    HIDDEN,
+    INVALID,
+    NOT_NOW,
+    OK,
+    THERE,
+    Row,
+    Things,
+    public,
+    row,
+)
 from tests.end_to_end.charging import search
 from tests.end_to_end.whole_market import EVSE_SEARCH
-
-#: Whose certificate is shown, and what its owner has to do with the things that requests name.
-CALLERS = (
-    "no certificate",
-    "unknown CA",
-    "expired",
-    "revoked",
-    "inactive partner",
-    "no contract",
-    "contracted",
-    "suspended contract",
-    "provider",
-    "business operator",
-    "technical operator",
-    "other tenant",
-)
-OUTSIDE = dict.fromkeys(("no certificate", "unknown CA", "expired"), "TLS")
-OK, FORBIDDEN, HIDDEN = "OK", "ROLE_NOT_ALLOWED", "NOT_FOUND"
-NOT_NOW, INVALID, THERE = "STATE_NOT_ALLOWED", "REQUEST_INVALID", "ALREADY_EXISTS"
-
-
-@dataclass(frozen=True, slots=True)
-class Things:
-    """What requests name: all of it belongs to `contracted` and `provider`."""
-
-    contracted_id: str
-    provider_id: str
-    inactive_id: str
-    #: A contract between the two that is terminated, and an entry of their call.
-    contract_id: str
-    transaction_id: str
-    #: A published service and one that is only registered.
-    service_id: str
-    hidden_service_id: str
-    endpoint: str
-    operator_id: str
-    offering_id: str
-    #: An invalid proposal of `contracted` that is withdrawn.
-    proposal_id: str
-    #: SHA-256 of a certificate of `contracted` that is revoked.
-    fingerprint: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One rpc: the request, and what each caller gets."""
-
-    request: Callable[[Things], Message]
-    cells: Mapping[str, str]
-
-
-def row(
-    request: Callable[[Things], Message],
-    partner: str,
-    *,
-    business: str,
-    technical: str,
-    **others: str,
-) -> Row:
-    """Make a row: what any active partner gets, what operators get, and who differs."""
-    known = {name.replace(" ", "_"): name for name in CALLERS}
-    cells = {
-        **OUTSIDE,
-        "revoked": "CERTIFICATE_REVOKED",
-        "inactive partner": "PARTNER_NOT_ACTIVE",
-        **dict.fromkeys(CALLERS[5:9], partner),
-        "other tenant": partner,
-        "business operator": business,
-        "technical operator": technical,
-    }
-    return Row(request, {**cells, **{known[name]: cell for name, cell in others.items()}})
-
-
-def public(request: Callable[[Things], Message]) -> Row:
-    """Make a row of an rpc for everybody who gets through the handshake."""
-    return Row(request, {**dict.fromkeys(CALLERS, OK), **OUTSIDE})
 
 
 def _register_partner(_things: Things) -> Message:
@@ -211,144 +146,6 @@ _PARTNER_ROWS = {
         lambda t: partners.ListCertificatesRequest(partner_id=t.contracted_id),
         HIDDEN,
         contracted=OK,
-        business=OK,
-        technical=OK,
-    ),
-}
-_CATALOG_ROWS = {
-    "PublishInterface": row(
-        lambda _: catalog.PublishInterfaceRequest(
-            request_id=new_request_id(), descriptor_set=b"no files"
-        ),
-        FORBIDDEN,
-        business=FORBIDDEN,
-        technical="INTERFACE_INVALID",
-    ),
-    "GetInterface": row(
-        lambda _: catalog.GetInterfaceRequest(interface_name=EVSE_SEARCH),
-        OK,
-        business=OK,
-        technical=OK,
-    ),
-    "ListInterfaces": row(lambda _: catalog.ListInterfacesRequest(), OK, business=OK, technical=OK),
-    "DescribeInterface": row(
-        lambda _: catalog.DescribeInterfaceRequest(interface_name=EVSE_SEARCH),
-        OK,
-        business=OK,
-        technical=OK,
-    ),
-    "DownloadServiceSpecification": row(
-        lambda t: catalog.DownloadServiceSpecificationRequest(service_id=t.hidden_service_id),
-        HIDDEN,
-        provider=OK,
-        business=OK,
-        technical=OK,
-    ),
-    "LabelInterface": row(
-        lambda _: catalog.LabelInterfaceRequest(
-            request_id=new_request_id(),
-            interface_name=EVSE_SEARCH,
-            version=1,
-            label=interface_pb2.INTERFACE_LABEL_CURRENT,
-        ),
-        FORBIDDEN,
-        business=FORBIDDEN,
-        technical=NOT_NOW,
-    ),
-    "UnlabelInterface": row(
-        lambda _: catalog.UnlabelInterfaceRequest(
-            request_id=new_request_id(), interface_name=EVSE_SEARCH, version=1
-        ),
-        FORBIDDEN,
-        business=FORBIDDEN,
-        technical=NOT_NOW,
-    ),
-}
-#: A proposal whose upload has a header and no file is none.
-_PROPOSAL_ROWS = {
-    "ProposeInterface": row(
-        lambda _: catalog.ProposeInterfaceRequest(
-            request_id=new_request_id(), header=catalog.ProposalHeader()
-        ),
-        INVALID,
-        business=FORBIDDEN,
-        technical=FORBIDDEN,
-    ),
-    "WithdrawProposal": row(
-        lambda t: catalog.WithdrawProposalRequest(
-            request_id=new_request_id(), proposal_id=t.proposal_id
-        ),
-        HIDDEN,
-        contracted=NOT_NOW,
-        business=FORBIDDEN,
-        technical=FORBIDDEN,
-    ),
-    "VoteOnProposal": row(
-        lambda t: catalog.VoteOnProposalRequest(
-            request_id=new_request_id(),
-            proposal_id=t.proposal_id,
-            kind=interface_proposal_pb2.PROPOSAL_VOTE_KIND_FOR,
-        ),
-        HIDDEN,
-        contracted=FORBIDDEN,
-        business=FORBIDDEN,
-        technical=FORBIDDEN,
-    ),
-    "AcceptProposal": row(
-        lambda t: catalog.AcceptProposalRequest(
-            request_id=new_request_id(), proposal_id=t.proposal_id, reason="r"
-        ),
-        FORBIDDEN,
-        business=FORBIDDEN,
-        technical=NOT_NOW,
-    ),
-    "RejectProposal": row(
-        lambda t: catalog.RejectProposalRequest(
-            request_id=new_request_id(), proposal_id=t.proposal_id, reason="r"
-        ),
-        FORBIDDEN,
-        business=FORBIDDEN,
-        technical=NOT_NOW,
-    ),
-    "PublishProposal": row(
-        lambda t: catalog.PublishProposalRequest(
-            request_id=new_request_id(), proposal_id=t.proposal_id
-        ),
-        FORBIDDEN,
-        business=FORBIDDEN,
-        technical=NOT_NOW,
-    ),
-    "ListProposals": row(lambda _: catalog.ListProposalsRequest(), OK, business=OK, technical=OK),
-    **{
-        name: row(
-            lambda t, kind=kind: kind(proposal_id=t.proposal_id),  # type: ignore[misc]  # a default binds
-            HIDDEN,
-            contracted=OK,
-            business=OK,
-            technical=OK,
-        )
-        for name, kind in {
-            "GetProposal": catalog.GetProposalRequest,
-            "ListProposalVotes": catalog.ListProposalVotesRequest,
-            "ListProposalEvents": catalog.ListProposalEventsRequest,
-        }.items()
-    },
-    # No files are kept of a proposal that is invalid.
-    **{
-        name: row(
-            lambda t, kind=kind: kind(proposal_id=t.proposal_id),  # type: ignore[misc]  # a default binds
-            HIDDEN,
-            business=HIDDEN,
-            technical=HIDDEN,
-        )
-        for name, kind in {
-            "DescribeProposal": catalog.DescribeProposalRequest,
-            "DownloadProposal": catalog.DownloadProposalRequest,
-        }.items()
-    },
-    "DownloadInterface": row(
-        lambda _: catalog.DownloadInterfaceRequest(interface_name=EVSE_SEARCH),
-        OK,
         business=OK,
         technical=OK,
     ),
@@ -501,7 +298,7 @@ MATRIX: Mapping[str, Row] = {
     f"/{service}/{name}": each
     for service, rows in {
         _PARTNER: _PARTNER_ROWS,
-        _CATALOG: {**_CATALOG_ROWS, **_PROPOSAL_ROWS},
+        _CATALOG: {**CATALOG_ROWS, **PROPOSAL_ROWS},
         _SERVICES: _SERVICE_ROWS,
         _CONTRACTS: _CONTRACT_ROWS,
         _LOG: _LOG_ROWS,

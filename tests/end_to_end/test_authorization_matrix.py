@@ -20,7 +20,8 @@ from gem.marketplace.v1.interface_catalog_service_pb2 import WithdrawProposalReq
 from gemarket.administration import ServicePlan, new_request_id
 from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
-from tests.end_to_end.authorization import CALLERS, MATRIX, Things
+from tests.end_to_end.authorization import MATRIX
+from tests.end_to_end.authorization_rows import CALLERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
 from tests.end_to_end.ledger import entries_of
 from tests.end_to_end.scripted_provider import Script, ScriptedProvider

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,7 +35,7 @@ class Draft:
         self.files = sources(self.package, text_length=self.number * 10)
 
 
-async def propose(party: Party, messages: Iterable[catalog.ProposeInterfaceRequest]) -> Any:
+async def propose(party: Party, messages: Iterator[catalog.ProposeInterfaceRequest]) -> Any:
     """Send an upload; gives the proposal."""
     return (await party.core.catalog.ProposeInterface(messages, timeout=30)).proposal
 
