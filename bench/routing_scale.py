@@ -89,6 +89,9 @@ async def _publish(connection: asyncpg.Connection[asyncpg.Record]) -> None:
         INTERFACE,
         publication_id,
     )
+    await connection.execute(
+        "INSERT INTO marketplace.interface_label VALUES ($1, 1, 'CURRENT', now())", INTERFACE
+    )
 
 
 def plan_us(snapshot: RoutingSnapshot, requesters: int, callers: int) -> float:

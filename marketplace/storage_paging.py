@@ -62,9 +62,12 @@ def page_by_number(request: PageRequest, most: int = MOST_SIZE) -> Page[int]:
     return Page(size, min(int(text), _BIGINT_MAX))
 
 
-def page_by_text(request: PageRequest) -> Page[str]:
-    """Read a page request of a list whose key is a name; MarketError REQUEST_INVALID."""
-    return Page(request.page_size or DEFAULT_SIZE, _after(request))
+def page_by_text(request: PageRequest, most: int = MOST_SIZE) -> Page[str]:
+    """Read a page request of a list whose key is a name; MarketError REQUEST_INVALID.
+
+    `most` entries are on a page whatever is asked for, where entries may be large.
+    """
+    return Page(min(request.page_size or DEFAULT_SIZE, most), _after(request))
 
 
 def _after(request: PageRequest) -> str | None:

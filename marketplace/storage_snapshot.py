@@ -69,10 +69,10 @@ _SOME_CERTIFICATES = (
     f"{_CERTIFICATES} AND (c.fingerprint = ANY($1::bytea[]) OR c.partner_id = ANY($2::text[]))"
 )
 _INTERFACES = """
-    SELECT DISTINCT ON (interface_name) interface_name, publication_id
+    SELECT interface_name, publication_id
     FROM marketplace.interface_version
-    WHERE $1::text[] IS NULL OR interface_name = ANY($1::text[])
-    ORDER BY interface_name, version DESC
+        JOIN marketplace.interface_label USING (interface_name, version)
+    WHERE label = 'CURRENT' AND ($1::text[] IS NULL OR interface_name = ANY($1::text[]))
 """
 _DESCRIPTOR_SET = """
     SELECT descriptor_set FROM marketplace.interface_publication WHERE publication_id = $1
@@ -89,7 +89,7 @@ class RoutingRows:
     #: Value of `RouteKey`, identifier, partner id.
     owners: list[tuple[int, str, str]] = field(default_factory=list)
     certificates: list[tuple[bytes, CertificateRecord]] = field(default_factory=list)
-    #: Interface name and the publication of its newest version.
+    #: Interface name and the publication of its current version.
     interfaces: dict[str, int] = field(default_factory=dict)
 
 
@@ -176,7 +176,7 @@ class SnapshotStorage:
         return found
 
     async def interfaces(self, names: Collection[str] | None) -> dict[str, int]:
-        """Give the newest publication of these interfaces, or of all."""
+        """Give the publication of the current version of these interfaces, or of all."""
         wanted = None if names is None else list(names)
         rows = await self._connection.fetch(_INTERFACES, wanted)
         return {row["interface_name"]: row["publication_id"] for row in rows}

@@ -95,6 +95,53 @@ INTERFACE_VERSION = _table(
     Column("implemented_by", ARRAY(SmallInteger), nullable=False),
     Column("called_by", ARRAY(SmallInteger), nullable=False),
     Column("methods", JSONB, nullable=False),
+    Column("shape", LargeBinary, nullable=False),
+    Column("skeleton", Text, nullable=False),
+)
+
+INTERFACE_LABEL = _table(
+    "interface_label",
+    Column("interface_name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("label", Text, primary_key=True),
+    Column("effective_at", _TIME, nullable=False),
+)
+INTERFACE_LABEL_EVENT = _table(
+    "interface_label_event",
+    Column("position", BigInteger, primary_key=True),
+    Column("interface_name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("set", Boolean, nullable=False),
+    Column("effective_at", _TIME),
+    Column("actor", Text, nullable=False),
+    Column("occurred_at", _TIME, nullable=False),
+)
+
+INTERFACE_PROPOSAL = _table(
+    "interface_proposal",
+    Column("proposal_id", Text, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("proposer_id", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("interface_names", ARRAY(Text), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("findings", JSONB, nullable=False),
+    Column("descriptor_set", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("decision_reason", Text, nullable=False),
+    Column("proposed_at", _TIME, nullable=False),
+)
+INTERFACE_PROPOSAL_EVENT = _event_table("interface_proposal_event", "proposal_id")
+INTERFACE_PROPOSAL_VOTE = _table(
+    "interface_proposal_vote",
+    Column("proposal_id", Text, primary_key=True),
+    Column("partner_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("voted_at", _TIME, nullable=False),
 )
 
 SERVICE = _table(

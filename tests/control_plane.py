@@ -120,9 +120,16 @@ class ControlPlane:
         found = _method(method)
         if "request_id" in found.input_type.fields_by_name:
             fields.setdefault("request_id", f"request-{next(self._numbers)}")
-        request = message_factory.GetMessageClass(found.input_type)(**fields)
+        return await self.send(
+            who, method, message_factory.GetMessageClass(found.input_type)(**fields)
+        )
+
+    async def send(self, who: str, method: str, *requests: Any) -> list[Any]:
+        """Call a method with these requests and give all its responses."""
+        found = _method(method)
         path = f"/{found.containing_service.full_name}/{found.name}"
-        call = make_call(request.SerializeToString(), method=path, caller=_caller(who))
+        raw = [request.SerializeToString() for request in requests]
+        call = make_call(*raw, method=path, caller=_caller(who))
         await self._access(call, self._core.methods()[path])
         assert isinstance(call.wire, MemoryWire)
         response = message_factory.GetMessageClass(found.output_type)

@@ -40,7 +40,8 @@ NESTING_MAX = 8
 IMPORT_DEPTH_MAX = 64
 
 _PACKAGE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*\.v[0-9]+((alpha|beta)[0-9]+)?")
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}\.proto")
+_FILE_NAME = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*\.proto")
+_FILE_NAME_LENGTH_MAX = 200
 _RESERVED = re.compile(
     r"(gem\.(marketplace|options|mesh|common|router)|google|buf|grpc)(\..*)?", re.DOTALL
 )
@@ -58,6 +59,11 @@ class CompiledFiles:
     pool: DescriptorPool
     published: tuple[FileDescriptor, ...]
     descriptor_set: bytes
+
+
+def is_file_name(name: str) -> bool:
+    """Say whether a name is a plain path to a .proto, which leads nowhere but down."""
+    return len(name) <= _FILE_NAME_LENGTH_MAX and _FILE_NAME.fullmatch(name) is not None
 
 
 def own_files() -> dict[str, descriptor_pb2.FileDescriptorProto]:
@@ -119,7 +125,7 @@ def _parse(
         return {}
     files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
     for place, file in enumerate(parsed.file):
-        if not _FILE_NAME.fullmatch(file.name):
+        if not is_file_name(file.name):
             findings.add(f"file {place}", "file.name", "a file name is a plain path to a .proto")
         elif file.name in files:
             findings.add(file.name, "file.once", "the set holds this file twice")

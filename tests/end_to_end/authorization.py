@@ -15,13 +15,13 @@ from grpc_reflection.v1alpha import reflection_pb2
 from gem.charging.v1 import evse_search_service_pb2
 from gem.common.v1 import identifier_pb2
 from gem.marketplace.v1 import contract_service_pb2 as contracts
-from gem.marketplace.v1 import interface_catalog_service_pb2 as catalog
 from gem.marketplace.v1 import partner_pb2
 from gem.marketplace.v1 import partner_service_pb2 as partners
 from gem.marketplace.v1 import service_registry_service_pb2 as registry
 from gem.marketplace.v1 import transaction_service_pb2 as log
 from gem.options.v1 import options_pb2
 from gemarket.administration import PartnerPlan, ServicePlan, new_request_id
+from tests.end_to_end.authorization_catalog import CATALOG_ROWS, PROPOSAL_ROWS
 from tests.end_to_end.callers import (
     FORBIDDEN,
     HIDDEN,
@@ -149,33 +149,6 @@ _PARTNER_ROWS = {
         lambda t: partners.ListCertificatesRequest(partner_id=t.contracted_id),
         HIDDEN,
         contracted=OK,
-        business=OK,
-        technical=OK,
-        users=OK,
-    ),
-}
-_CATALOG_ROWS = {
-    "PublishInterface": row(
-        lambda _: catalog.PublishInterfaceRequest(
-            request_id=new_request_id(), descriptor_set=b"no files"
-        ),
-        FORBIDDEN,
-        business=FORBIDDEN,
-        technical="INTERFACE_INVALID",
-    ),
-    "GetInterface": row(
-        lambda _: catalog.GetInterfaceRequest(interface_name=EVSE_SEARCH),
-        OK,
-        business=OK,
-        technical=OK,
-        users=OK,
-    ),
-    "ListInterfaces": row(
-        lambda _: catalog.ListInterfacesRequest(), OK, business=OK, technical=OK, users=OK
-    ),
-    "DownloadInterface": row(
-        lambda _: catalog.DownloadInterfaceRequest(interface_name=EVSE_SEARCH),
-        OK,
         business=OK,
         technical=OK,
         users=OK,
@@ -346,7 +319,7 @@ MATRIX: Mapping[str, Row] = {
     f"/{service}/{name}": each
     for service, rows in {
         _PARTNER: _PARTNER_ROWS,
-        _CATALOG: _CATALOG_ROWS,
+        _CATALOG: {**CATALOG_ROWS, **PROPOSAL_ROWS},
         _SERVICES: _SERVICE_ROWS,
         _CONTRACTS: _CONTRACT_ROWS,
         _LOG: _LOG_ROWS,

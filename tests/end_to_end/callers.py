@@ -59,6 +59,8 @@ class Things:
     endpoint: str
     operator_id: str
     offering_id: str
+    #: An invalid proposal of `contracted` that is withdrawn.
+    proposal_id: str
     #: SHA-256 of a certificate of `contracted` that is revoked.
     fingerprint: bytes
 

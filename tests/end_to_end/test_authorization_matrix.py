@@ -16,6 +16,7 @@ from gem.marketplace.v1 import contract_service_pb2 as contracts
 from gem.marketplace.v1 import partner_pb2, user_pb2
 from gem.marketplace.v1 import partner_service_pb2 as partners
 from gem.marketplace.v1 import service_registry_service_pb2 as registry
+from gem.marketplace.v1.interface_catalog_service_pb2 import WithdrawProposalRequest
 from gemarket.administration import ServicePlan, new_request_id
 from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
@@ -27,6 +28,7 @@ from tests.end_to_end.ledger import entries_of
 from tests.end_to_end.people import People, token_metadata
 from tests.end_to_end.scripted_provider import Script, ScriptedProvider
 from tests.end_to_end.whole_market import EVSP, Party, WholeMarket, new_id
+from tests.proposals import upload
 
 #: Interfaces that other tests publish in the same market.
 _OF_TESTS = "acme."
@@ -108,6 +110,17 @@ async def old_contract(requester: Party, service_id: str) -> str:
     return contract_id
 
 
+async def withdrawn_proposal(party: Party) -> str:
+    """Make a proposal that breaks the rules and take it back; gives its id."""
+    catalog = party.core.catalog
+    made = await catalog.ProposeInterface(upload({"a.proto": b"no proto"}), timeout=20)
+    request = WithdrawProposalRequest(
+        request_id=new_request_id(), proposal_id=made.proposal.proposal_id
+    )
+    await catalog.WithdrawProposal(request, timeout=10)
+    return made.proposal.proposal_id
+
+
 async def things_of(
     whole: WholeMarket, contracted: Party, provider: Party, endpoint: str, inactive: Party
 ) -> Things:
@@ -136,6 +149,7 @@ async def things_of(
         endpoint=endpoint,
         operator_id=_OPERATOR_ID,
         offering_id=service.service.offerings[0].offering_id,
+        proposal_id=await withdrawn_proposal(contracted),
         fingerprint=fingerprint_of(revoked.identity),
     )
 

@@ -6,9 +6,12 @@ The public catalogue of standard interfaces."""
 from collections import abc as _abc
 from gem.common.v1 import paging_pb2 as _paging_pb2
 from gem.marketplace.v1 import interface_pb2 as _interface_pb2
+from gem.marketplace.v1 import interface_proposal_pb2 as _interface_proposal_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DownloadForm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DownloadFormEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DownloadForm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOWNLOAD_FORM_UNSPECIFIED: _DownloadForm.ValueType  # 0
+    """A descriptor set."""
+    DOWNLOAD_FORM_DESCRIPTOR_SET: _DownloadForm.ValueType  # 1
+    """A `google.protobuf.FileDescriptorSet` with all imports."""
+    DOWNLOAD_FORM_SOURCES: _DownloadForm.ValueType  # 2
+    """A tree of `.proto` files with all imports and a `buf.yaml`, ready for `buf`."""
+
+class DownloadForm(_DownloadForm, metaclass=_DownloadFormEnumTypeWrapper):
+    """How files are handed out."""
+
+DOWNLOAD_FORM_UNSPECIFIED: DownloadForm.ValueType  # 0
+"""A descriptor set."""
+DOWNLOAD_FORM_DESCRIPTOR_SET: DownloadForm.ValueType  # 1
+"""A `google.protobuf.FileDescriptorSet` with all imports."""
+DOWNLOAD_FORM_SOURCES: DownloadForm.ValueType  # 2
+"""A tree of `.proto` files with all imports and a `buf.yaml`, ready for `buf`."""
+Global___DownloadForm: _TypeAlias = DownloadForm  # noqa: Y015
 
 @_typing.final
 class PublishInterfaceRequest(_message.Message):
@@ -130,8 +157,11 @@ class ListInterfacesRequest(_message.Message):
 
     CATEGORY_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     category: _builtins.str
     """Only interfaces of this category. Empty means of any."""
+    text: _builtins.str
+    """Only interfaces with this text in their name or title, in any case. Empty means any."""
     @_builtins.property
     def page(self) -> _paging_pb2.PageRequest:
         """Which page. Unset means the first."""
@@ -141,10 +171,11 @@ class ListInterfacesRequest(_message.Message):
         *,
         category: _builtins.str = ...,
         page: _paging_pb2.PageRequest | None = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page", b"page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page", b"page", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,6 +219,90 @@ class DownloadInterfaceRequest(_message.Message):
 
     INTERFACE_NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    interface_name: _builtins.str
+    """Full name of the interface."""
+    version: _builtins.int
+    """Which version. Zero means the newest."""
+    form: Global___DownloadForm.ValueType
+    """In which form. Unset means a descriptor set."""
+    def __init__(
+        self,
+        *,
+        interface_name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        form: Global___DownloadForm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "interface_name", b"interface_name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadInterfaceRequest: _TypeAlias = DownloadInterfaceRequest  # noqa: Y015
+
+@_typing.final
+class DownloadInterfaceResponse(_message.Message):
+    """One piece of the answer of DownloadInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESCRIPTOR_SET_PART_FIELD_NUMBER: _builtins.int
+    SOURCE_PART_FIELD_NUMBER: _builtins.int
+    descriptor_set_part: _builtins.bytes
+    """The next bytes of the `google.protobuf.FileDescriptorSet`. Empty in a tree of sources."""
+    @_builtins.property
+    def source_part(self) -> Global___SourcePart:
+        """The next piece of a tree of sources that `buf` builds as it is. Unset in a descriptor set."""
+
+    def __init__(
+        self,
+        *,
+        descriptor_set_part: _builtins.bytes = ...,
+        source_part: Global___SourcePart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_part", b"source_part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor_set_part", b"descriptor_set_part", "source_part", b"source_part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadInterfaceResponse: _TypeAlias = DownloadInterfaceResponse  # noqa: Y015
+
+@_typing.final
+class SourcePart(_message.Message):
+    """The next bytes of one source file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Path of the file in the tree, with `/` between folders."""
+    content: _builtins.bytes
+    """The next bytes of the file, UTF-8. All pieces of a file follow each other."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourcePart: _TypeAlias = SourcePart  # noqa: Y015
+
+@_typing.final
+class DescribeInterfaceRequest(_message.Message):
+    """Asks for DescribeInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERFACE_NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     interface_name: _builtins.str
     """Full name of the interface."""
     version: _builtins.int
@@ -204,26 +319,892 @@ class DownloadInterfaceRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DownloadInterfaceRequest: _TypeAlias = DownloadInterfaceRequest  # noqa: Y015
+Global___DescribeInterfaceRequest: _TypeAlias = DescribeInterfaceRequest  # noqa: Y015
 
 @_typing.final
-class DownloadInterfaceResponse(_message.Message):
-    """One piece of the answer of DownloadInterface."""
+class DescribeInterfaceResponse(_message.Message):
+    """Answers DescribeInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Plain text, lines of any length."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeInterfaceResponse: _TypeAlias = DescribeInterfaceResponse  # noqa: Y015
+
+@_typing.final
+class DownloadServiceSpecificationRequest(_message.Message):
+    """Asks for DownloadServiceSpecification."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    """Which service."""
+    form: Global___DownloadForm.ValueType
+    """In which form. Unset means a descriptor set."""
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+        form: Global___DownloadForm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "service_id", b"service_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadServiceSpecificationRequest: _TypeAlias = DownloadServiceSpecificationRequest  # noqa: Y015
+
+@_typing.final
+class DownloadServiceSpecificationResponse(_message.Message):
+    """One piece of the answer of DownloadServiceSpecification."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DESCRIPTOR_SET_PART_FIELD_NUMBER: _builtins.int
+    SOURCE_PART_FIELD_NUMBER: _builtins.int
     descriptor_set_part: _builtins.bytes
-    """The next bytes of the `google.protobuf.FileDescriptorSet`."""
+    """The next bytes of the `google.protobuf.FileDescriptorSet`. Empty in a tree of sources."""
+    @_builtins.property
+    def source_part(self) -> Global___SourcePart:
+        """The next piece of a tree of sources that `buf` builds as it is. Unset in a descriptor set."""
+
     def __init__(
         self,
         *,
         descriptor_set_part: _builtins.bytes = ...,
+        source_part: Global___SourcePart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_part", b"source_part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor_set_part", b"descriptor_set_part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor_set_part", b"descriptor_set_part", "source_part", b"source_part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DownloadInterfaceResponse: _TypeAlias = DownloadInterfaceResponse  # noqa: Y015
+Global___DownloadServiceSpecificationResponse: _TypeAlias = DownloadServiceSpecificationResponse  # noqa: Y015
+
+@_typing.final
+class LabelInterfaceRequest(_message.Message):
+    """Asks for LabelInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INTERFACE_NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    interface_name: _builtins.str
+    """Full name of the interface."""
+    version: _builtins.int
+    """Which version."""
+    label: _interface_pb2.InterfaceLabel.ValueType
+    """Which label."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the version is deprecated. Unset means at once, and for `current`."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        interface_name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        label: _interface_pb2.InterfaceLabel.ValueType = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "interface_name", b"interface_name", "label", b"label", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelInterfaceRequest: _TypeAlias = LabelInterfaceRequest  # noqa: Y015
+
+@_typing.final
+class LabelInterfaceResponse(_message.Message):
+    """Answers LabelInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def interface(self) -> _interface_pb2.Interface:
+        """The version after it."""
+
+    def __init__(
+        self,
+        *,
+        interface: _interface_pb2.Interface | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelInterfaceResponse: _TypeAlias = LabelInterfaceResponse  # noqa: Y015
+
+@_typing.final
+class UnlabelInterfaceRequest(_message.Message):
+    """Asks for UnlabelInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INTERFACE_NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    interface_name: _builtins.str
+    """Full name of the interface."""
+    version: _builtins.int
+    """Which version."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        interface_name: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlabelInterfaceRequest: _TypeAlias = UnlabelInterfaceRequest  # noqa: Y015
+
+@_typing.final
+class UnlabelInterfaceResponse(_message.Message):
+    """Answers UnlabelInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def interface(self) -> _interface_pb2.Interface:
+        """The version after it."""
+
+    def __init__(
+        self,
+        *,
+        interface: _interface_pb2.Interface | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlabelInterfaceResponse: _TypeAlias = UnlabelInterfaceResponse  # noqa: Y015
+
+@_typing.final
+class ProposalHeader(_message.Message):
+    """The first message of an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTE_FIELD_NUMBER: _builtins.int
+    CONTENT_DIGEST_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """What reviewers should know. Empty means nothing."""
+    content_digest: _builtins.bytes
+    """SHA-256 of all pieces' bytes in the order in which they are sent, by which the marketplace sees
+    that nothing is missing. Empty means not to check. 32 bytes.
+    """
+    def __init__(
+        self,
+        *,
+        note: _builtins.str = ...,
+        content_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_digest", b"content_digest", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposalHeader: _TypeAlias = ProposalHeader  # noqa: Y015
+
+@_typing.final
+class ProposeInterfaceRequest(_message.Message):
+    """Asks for ProposeInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_SET_PART_FIELD_NUMBER: _builtins.int
+    SOURCE_PART_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller, the same in every message; a repetition gives the first result."""
+    descriptor_set_part: _builtins.bytes
+    """The next bytes of a `google.protobuf.FileDescriptorSet`."""
+    @_builtins.property
+    def header(self) -> Global___ProposalHeader:
+        """The header: in the first message, and in no other."""
+
+    @_builtins.property
+    def source_part(self) -> Global___SourcePart:
+        """The next bytes of a source file. All pieces of a file follow each other."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        header: Global___ProposalHeader | None = ...,
+        descriptor_set_part: _builtins.bytes = ...,
+        source_part: Global___SourcePart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["descriptor_set_part", b"descriptor_set_part", "header", b"header", "part", b"part", "source_part", b"source_part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor_set_part", b"descriptor_set_part", "header", b"header", "part", b"part", "request_id", b"request_id", "source_part", b"source_part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "descriptor_set_part", "source_part"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ProposeInterfaceRequest: _TypeAlias = ProposeInterfaceRequest  # noqa: Y015
+
+@_typing.final
+class ProposeInterfaceResponse(_message.Message):
+    """Answers ProposeInterface."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _interface_proposal_pb2.Proposal:
+        """The proposal, in review, or invalid with its findings."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _interface_proposal_pb2.Proposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeInterfaceResponse: _TypeAlias = ProposeInterfaceResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawProposalRequest(_message.Message):
+    """Asks for WithdrawProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    proposal_id: _builtins.str
+    """Which proposal."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        proposal_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawProposalRequest: _TypeAlias = WithdrawProposalRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawProposalResponse(_message.Message):
+    """Answers WithdrawProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _interface_proposal_pb2.Proposal:
+        """The proposal after it."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _interface_proposal_pb2.Proposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawProposalResponse: _TypeAlias = WithdrawProposalResponse  # noqa: Y015
+
+@_typing.final
+class VoteOnProposalRequest(_message.Message):
+    """Asks for VoteOnProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    proposal_id: _builtins.str
+    """Which proposal."""
+    kind: _interface_proposal_pb2.ProposalVoteKind.ValueType
+    """For or against."""
+    comment: _builtins.str
+    """What the partner has to say about it. Empty means nothing."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        proposal_id: _builtins.str = ...,
+        kind: _interface_proposal_pb2.ProposalVoteKind.ValueType = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "kind", b"kind", "proposal_id", b"proposal_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoteOnProposalRequest: _TypeAlias = VoteOnProposalRequest  # noqa: Y015
+
+@_typing.final
+class VoteOnProposalResponse(_message.Message):
+    """Answers VoteOnProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _interface_proposal_pb2.Proposal:
+        """The proposal after it."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _interface_proposal_pb2.Proposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoteOnProposalResponse: _TypeAlias = VoteOnProposalResponse  # noqa: Y015
+
+@_typing.final
+class AcceptProposalRequest(_message.Message):
+    """Asks for AcceptProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OVERRULED_VOTES_COUNT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    proposal_id: _builtins.str
+    """Which proposal."""
+    reason: _builtins.str
+    """Why; shown to all who see the proposal."""
+    overruled_votes_count: _builtins.int
+    """How many votes against it the operator has seen and overrules."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        proposal_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        overruled_votes_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overruled_votes_count", b"overruled_votes_count", "proposal_id", b"proposal_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptProposalRequest: _TypeAlias = AcceptProposalRequest  # noqa: Y015
+
+@_typing.final
+class AcceptProposalResponse(_message.Message):
+    """Answers AcceptProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _interface_proposal_pb2.Proposal:
+        """The proposal after it."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _interface_proposal_pb2.Proposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptProposalResponse: _TypeAlias = AcceptProposalResponse  # noqa: Y015
+
+@_typing.final
+class RejectProposalRequest(_message.Message):
+    """Asks for RejectProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    proposal_id: _builtins.str
+    """Which proposal."""
+    reason: _builtins.str
+    """Why; shown to all who see the proposal."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        proposal_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectProposalRequest: _TypeAlias = RejectProposalRequest  # noqa: Y015
+
+@_typing.final
+class RejectProposalResponse(_message.Message):
+    """Answers RejectProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _interface_proposal_pb2.Proposal:
+        """The proposal after it."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _interface_proposal_pb2.Proposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RejectProposalResponse: _TypeAlias = RejectProposalResponse  # noqa: Y015
+
+@_typing.final
+class PublishProposalRequest(_message.Message):
+    """Asks for PublishProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    proposal_id: _builtins.str
+    """Which proposal."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        proposal_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishProposalRequest: _TypeAlias = PublishProposalRequest  # noqa: Y015
+
+@_typing.final
+class PublishProposalResponse(_message.Message):
+    """Answers PublishProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    INTERFACES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _interface_proposal_pb2.Proposal:
+        """The proposal after it."""
+
+    @_builtins.property
+    def interfaces(self) -> _containers.RepeatedCompositeFieldContainer[_interface_pb2.Interface]:
+        """The versions that the publication made, by name."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _interface_proposal_pb2.Proposal | None = ...,
+        interfaces: _abc.Iterable[_interface_pb2.Interface] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interfaces", b"interfaces", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishProposalResponse: _TypeAlias = PublishProposalResponse  # noqa: Y015
+
+@_typing.final
+class GetProposalRequest(_message.Message):
+    """Asks for GetProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """Which proposal."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProposalRequest: _TypeAlias = GetProposalRequest  # noqa: Y015
+
+@_typing.final
+class GetProposalResponse(_message.Message):
+    """Answers GetProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposal(self) -> _interface_proposal_pb2.Proposal:
+        """The proposal with its findings."""
+
+    def __init__(
+        self,
+        *,
+        proposal: _interface_proposal_pb2.Proposal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProposalResponse: _TypeAlias = GetProposalResponse  # noqa: Y015
+
+@_typing.final
+class ListProposalsRequest(_message.Message):
+    """Asks for ListProposals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    PROPOSER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    state: _interface_proposal_pb2.ProposalState.ValueType
+    """Only proposals in this state. Unset means in any."""
+    category: _builtins.str
+    """Only proposals of this category. Empty means of any."""
+    proposer_id: _builtins.str
+    """Only proposals of this partner. Empty means of any."""
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageRequest:
+        """Which page. Unset means the first."""
+
+    def __init__(
+        self,
+        *,
+        state: _interface_proposal_pb2.ProposalState.ValueType = ...,
+        category: _builtins.str = ...,
+        proposer_id: _builtins.str = ...,
+        page: _paging_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "page", b"page", "proposer_id", b"proposer_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsRequest: _TypeAlias = ListProposalsRequest  # noqa: Y015
+
+@_typing.final
+class ListProposalsResponse(_message.Message):
+    """Answers ListProposals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[_interface_proposal_pb2.Proposal]:
+        """The proposals of the page."""
+
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageInfo:
+        """What follows the page."""
+
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[_interface_proposal_pb2.Proposal] | None = ...,
+        page: _paging_pb2.PageInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsResponse: _TypeAlias = ListProposalsResponse  # noqa: Y015
+
+@_typing.final
+class ListProposalVotesRequest(_message.Message):
+    """Asks for ListProposalVotes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """Which proposal."""
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageRequest:
+        """Which page. Unset means the first."""
+
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+        page: _paging_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalVotesRequest: _TypeAlias = ListProposalVotesRequest  # noqa: Y015
+
+@_typing.final
+class ListProposalVotesResponse(_message.Message):
+    """Answers ListProposalVotes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOTES_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def votes(self) -> _containers.RepeatedCompositeFieldContainer[_interface_proposal_pb2.ProposalVote]:
+        """The votes of the page, at most 100."""
+
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageInfo:
+        """What follows the page."""
+
+    def __init__(
+        self,
+        *,
+        votes: _abc.Iterable[_interface_proposal_pb2.ProposalVote] | None = ...,
+        page: _paging_pb2.PageInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "votes", b"votes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalVotesResponse: _TypeAlias = ListProposalVotesResponse  # noqa: Y015
+
+@_typing.final
+class ListProposalEventsRequest(_message.Message):
+    """Asks for ListProposalEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """Which proposal."""
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageRequest:
+        """Which page. Unset means the first."""
+
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+        page: _paging_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalEventsRequest: _TypeAlias = ListProposalEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListProposalEventsResponse(_message.Message):
+    """Answers ListProposalEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_interface_proposal_pb2.ProposalEvent]:
+        """The events of the page."""
+
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageInfo:
+        """What follows the page."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_interface_proposal_pb2.ProposalEvent] | None = ...,
+        page: _paging_pb2.PageInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalEventsResponse: _TypeAlias = ListProposalEventsResponse  # noqa: Y015
+
+@_typing.final
+class DescribeProposalRequest(_message.Message):
+    """Asks for DescribeProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """Which proposal."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeProposalRequest: _TypeAlias = DescribeProposalRequest  # noqa: Y015
+
+@_typing.final
+class DescribeProposalResponse(_message.Message):
+    """Answers DescribeProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Plain text, lines of any length."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeProposalResponse: _TypeAlias = DescribeProposalResponse  # noqa: Y015
+
+@_typing.final
+class DownloadProposalRequest(_message.Message):
+    """Asks for DownloadProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """Which proposal."""
+    form: Global___DownloadForm.ValueType
+    """In which form. Unset means a descriptor set."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+        form: Global___DownloadForm.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["form", b"form", "proposal_id", b"proposal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadProposalRequest: _TypeAlias = DownloadProposalRequest  # noqa: Y015
+
+@_typing.final
+class DownloadProposalResponse(_message.Message):
+    """One piece of the answer of DownloadProposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESCRIPTOR_SET_PART_FIELD_NUMBER: _builtins.int
+    SOURCE_PART_FIELD_NUMBER: _builtins.int
+    descriptor_set_part: _builtins.bytes
+    """The next bytes of the `google.protobuf.FileDescriptorSet`. Empty in a tree of sources."""
+    @_builtins.property
+    def source_part(self) -> Global___SourcePart:
+        """The next piece of a tree of sources that `buf` builds as it is. Unset in a descriptor set."""
+
+    def __init__(
+        self,
+        *,
+        descriptor_set_part: _builtins.bytes = ...,
+        source_part: Global___SourcePart | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_part", b"source_part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptor_set_part", b"descriptor_set_part", "source_part", b"source_part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadProposalResponse: _TypeAlias = DownloadProposalResponse  # noqa: Y015

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class InterfaceCatalogServiceStub:
-    """Publishes, shows and hands out standard interfaces (use cases 1493, 1475, 1476). A command that
-    is repeated with its `request_id` gives its first result.
+    """Takes proposals of standard interfaces and has them reviewed (1257), publishes interfaces (1493),
+    finds (1475), shows (1476) and hands them out (1487). A command that is repeated with its
+    `request_id` gives its first result.
     """
 
     def __init__(self, channel):
@@ -56,11 +57,92 @@ class InterfaceCatalogServiceStub:
                 request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadInterfaceRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadInterfaceResponse.FromString,
                 _registered_method=True)
+        self.DescribeInterface = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/DescribeInterface',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeInterfaceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeInterfaceResponse.FromString,
+                _registered_method=True)
+        self.DownloadServiceSpecification = channel.unary_stream(
+                '/gem.marketplace.v1.InterfaceCatalogService/DownloadServiceSpecification',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadServiceSpecificationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadServiceSpecificationResponse.FromString,
+                _registered_method=True)
+        self.LabelInterface = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/LabelInterface',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.LabelInterfaceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.LabelInterfaceResponse.FromString,
+                _registered_method=True)
+        self.UnlabelInterface = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/UnlabelInterface',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.UnlabelInterfaceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.UnlabelInterfaceResponse.FromString,
+                _registered_method=True)
+        self.ProposeInterface = channel.stream_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/ProposeInterface',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ProposeInterfaceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ProposeInterfaceResponse.FromString,
+                _registered_method=True)
+        self.WithdrawProposal = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/WithdrawProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.WithdrawProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.WithdrawProposalResponse.FromString,
+                _registered_method=True)
+        self.VoteOnProposal = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/VoteOnProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.VoteOnProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.VoteOnProposalResponse.FromString,
+                _registered_method=True)
+        self.AcceptProposal = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/AcceptProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.AcceptProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.AcceptProposalResponse.FromString,
+                _registered_method=True)
+        self.RejectProposal = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/RejectProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.RejectProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.RejectProposalResponse.FromString,
+                _registered_method=True)
+        self.PublishProposal = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/PublishProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.PublishProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.PublishProposalResponse.FromString,
+                _registered_method=True)
+        self.GetProposal = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/GetProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.GetProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.GetProposalResponse.FromString,
+                _registered_method=True)
+        self.ListProposals = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/ListProposals',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalsResponse.FromString,
+                _registered_method=True)
+        self.ListProposalVotes = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/ListProposalVotes',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalVotesRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalVotesResponse.FromString,
+                _registered_method=True)
+        self.ListProposalEvents = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/ListProposalEvents',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalEventsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalEventsResponse.FromString,
+                _registered_method=True)
+        self.DescribeProposal = channel.unary_unary(
+                '/gem.marketplace.v1.InterfaceCatalogService/DescribeProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeProposalResponse.FromString,
+                _registered_method=True)
+        self.DownloadProposal = channel.unary_stream(
+                '/gem.marketplace.v1.InterfaceCatalogService/DownloadProposal',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadProposalRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadProposalResponse.FromString,
+                _registered_method=True)
 
 
 class InterfaceCatalogServiceServicer:
-    """Publishes, shows and hands out standard interfaces (use cases 1493, 1475, 1476). A command that
-    is repeated with its `request_id` gives its first result.
+    """Takes proposals of standard interfaces and has them reviewed (1257), publishes interfaces (1493),
+    finds (1475), shows (1476) and hands them out (1487). A command that is repeated with its
+    `request_id` gives its first result.
     """
 
     def PublishInterface(self, request, context):
@@ -87,7 +169,127 @@ class InterfaceCatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DownloadInterface(self, request, context):
-        """Hands out the descriptor set with which a version was published, in pieces.
+        """Hands out the files with which a version was published, in pieces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeInterface(self, request, context):
+        """Renders an interface as text for people: what its comments say, its methods, fields and rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadServiceSpecification(self, request, context):
+        """Hands out the interface that a service implements, at the version that it was registered
+        with. NOT_FOUND for a service that the caller may not see.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LabelInterface(self, request, context):
+        """Moves a label to a version. `current` is routed on every worker at once; the current version
+        cannot be deprecated. STATE_NOT_ALLOWED where the version has the label already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlabelInterface(self, request, context):
+        """Takes the label `deprecated` off a version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeInterface(self, request_iterator, context):
+        """Proposes the standard interfaces of an upload: first a header, then the files in pieces. The
+        files are compiled and checked before the call returns; what is wrong comes back as findings of
+        a proposal in state `invalid`. At most 1,000,000 bytes in 200 files.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawProposal(self, request, context):
+        """Takes an own proposal back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoteOnProposal(self, request, context):
+        """Votes on another partner's proposal that is in review; a later vote replaces the earlier one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptProposal(self, request, context):
+        """Accepts a proposal that is in review. STATE_NOT_ALLOWED while partners have voted against it,
+        unless the request names their number: nobody is overruled unseen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectProposal(self, request, context):
+        """Rejects a proposal that is in review or accepted, with the reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishProposal(self, request, context):
+        """Publishes an accepted proposal: each of its interfaces gets its next version, which can be
+        called on every worker and is seen in reflection at once. ABORTED where another version was
+        published since the check.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProposal(self, request, context):
+        """Gives a proposal with its findings. Proposals that are invalid or withdrawn are seen by their
+        author and operators only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposals(self, request, context):
+        """Lists proposals, the oldest first, without note and findings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposalVotes(self, request, context):
+        """Lists the votes on a proposal by partner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposalEvents(self, request, context):
+        """Lists what happened to a proposal, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeProposal(self, request, context):
+        """Renders the interfaces of a proposal as text for people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadProposal(self, request, context):
+        """Hands out the files of a proposal that compiles.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +318,86 @@ def add_InterfaceCatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadInterfaceRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadInterfaceResponse.SerializeToString,
             ),
+            'DescribeInterface': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeInterface,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeInterfaceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeInterfaceResponse.SerializeToString,
+            ),
+            'DownloadServiceSpecification': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadServiceSpecification,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadServiceSpecificationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadServiceSpecificationResponse.SerializeToString,
+            ),
+            'LabelInterface': grpc.unary_unary_rpc_method_handler(
+                    servicer.LabelInterface,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.LabelInterfaceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.LabelInterfaceResponse.SerializeToString,
+            ),
+            'UnlabelInterface': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlabelInterface,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.UnlabelInterfaceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.UnlabelInterfaceResponse.SerializeToString,
+            ),
+            'ProposeInterface': grpc.stream_unary_rpc_method_handler(
+                    servicer.ProposeInterface,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ProposeInterfaceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ProposeInterfaceResponse.SerializeToString,
+            ),
+            'WithdrawProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.WithdrawProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.WithdrawProposalResponse.SerializeToString,
+            ),
+            'VoteOnProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoteOnProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.VoteOnProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.VoteOnProposalResponse.SerializeToString,
+            ),
+            'AcceptProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.AcceptProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.AcceptProposalResponse.SerializeToString,
+            ),
+            'RejectProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.RejectProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.RejectProposalResponse.SerializeToString,
+            ),
+            'PublishProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.PublishProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.PublishProposalResponse.SerializeToString,
+            ),
+            'GetProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.GetProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.GetProposalResponse.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalsResponse.SerializeToString,
+            ),
+            'ListProposalVotes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposalVotes,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalVotesRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalVotesResponse.SerializeToString,
+            ),
+            'ListProposalEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposalEvents,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalEventsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalEventsResponse.SerializeToString,
+            ),
+            'DescribeProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeProposalResponse.SerializeToString,
+            ),
+            'DownloadProposal': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadProposal,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadProposalRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadProposalResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gem.marketplace.v1.InterfaceCatalogService', rpc_method_handlers)
@@ -125,8 +407,9 @@ def add_InterfaceCatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InterfaceCatalogService:
-    """Publishes, shows and hands out standard interfaces (use cases 1493, 1475, 1476). A command that
-    is repeated with its `request_id` gives its first result.
+    """Takes proposals of standard interfaces and has them reviewed (1257), publishes interfaces (1493),
+    finds (1475), shows (1476) and hands them out (1487). A command that is repeated with its
+    `request_id` gives its first result.
     """
 
     @staticmethod
@@ -227,6 +510,438 @@ class InterfaceCatalogService:
             '/gem.marketplace.v1.InterfaceCatalogService/DownloadInterface',
             gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadInterfaceRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadInterfaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeInterface(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/DescribeInterface',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeInterfaceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeInterfaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadServiceSpecification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/DownloadServiceSpecification',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadServiceSpecificationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadServiceSpecificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LabelInterface(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/LabelInterface',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.LabelInterfaceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.LabelInterfaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlabelInterface(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/UnlabelInterface',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.UnlabelInterfaceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.UnlabelInterfaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeInterface(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/ProposeInterface',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ProposeInterfaceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ProposeInterfaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/WithdrawProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.WithdrawProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.WithdrawProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoteOnProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/VoteOnProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.VoteOnProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.VoteOnProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/AcceptProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.AcceptProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.AcceptProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/RejectProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.RejectProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.RejectProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/PublishProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.PublishProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.PublishProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/GetProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.GetProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.GetProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/ListProposals',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposalVotes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/ListProposalVotes',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalVotesRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalVotesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposalEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/ListProposalEvents',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalEventsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.ListProposalEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/DescribeProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DescribeProposalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gem.marketplace.v1.InterfaceCatalogService/DownloadProposal',
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadProposalRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_interface__catalog__service__pb2.DownloadProposalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InterfaceCatalogServiceStub:
-    """Publishes, shows and hands out standard interfaces (use cases 1493, 1475, 1476). A command that
-    is repeated with its `request_id` gives its first result.
+    """Takes proposals of standard interfaces and has them reviewed (1257), publishes interfaces (1493),
+    finds (1475), shows (1476) and hands them out (1487). A command that is repeated with its
+    `request_id` gives its first result.
     """
 
     @_typing.overload
@@ -45,12 +46,59 @@ class InterfaceCatalogServiceStub:
     ListInterfaces: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListInterfacesRequest, _interface_catalog_service_pb2.ListInterfacesResponse]
     """Lists the newest version of each interface by name."""
     DownloadInterface: _grpc.UnaryStreamMultiCallable[_interface_catalog_service_pb2.DownloadInterfaceRequest, _interface_catalog_service_pb2.DownloadInterfaceResponse]
-    """Hands out the descriptor set with which a version was published, in pieces."""
+    """Hands out the files with which a version was published, in pieces."""
+    DescribeInterface: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.DescribeInterfaceRequest, _interface_catalog_service_pb2.DescribeInterfaceResponse]
+    """Renders an interface as text for people: what its comments say, its methods, fields and rules."""
+    DownloadServiceSpecification: _grpc.UnaryStreamMultiCallable[_interface_catalog_service_pb2.DownloadServiceSpecificationRequest, _interface_catalog_service_pb2.DownloadServiceSpecificationResponse]
+    """Hands out the interface that a service implements, at the version that it was registered
+    with. NOT_FOUND for a service that the caller may not see.
+    """
+    LabelInterface: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.LabelInterfaceRequest, _interface_catalog_service_pb2.LabelInterfaceResponse]
+    """Moves a label to a version. `current` is routed on every worker at once; the current version
+    cannot be deprecated. STATE_NOT_ALLOWED where the version has the label already.
+    """
+    UnlabelInterface: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.UnlabelInterfaceRequest, _interface_catalog_service_pb2.UnlabelInterfaceResponse]
+    """Takes the label `deprecated` off a version."""
+    ProposeInterface: _grpc.StreamUnaryMultiCallable[_interface_catalog_service_pb2.ProposeInterfaceRequest, _interface_catalog_service_pb2.ProposeInterfaceResponse]
+    """Proposes the standard interfaces of an upload: first a header, then the files in pieces. The
+    files are compiled and checked before the call returns; what is wrong comes back as findings of
+    a proposal in state `invalid`. At most 1,000,000 bytes in 200 files.
+    """
+    WithdrawProposal: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.WithdrawProposalRequest, _interface_catalog_service_pb2.WithdrawProposalResponse]
+    """Takes an own proposal back."""
+    VoteOnProposal: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.VoteOnProposalRequest, _interface_catalog_service_pb2.VoteOnProposalResponse]
+    """Votes on another partner's proposal that is in review; a later vote replaces the earlier one."""
+    AcceptProposal: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.AcceptProposalRequest, _interface_catalog_service_pb2.AcceptProposalResponse]
+    """Accepts a proposal that is in review. STATE_NOT_ALLOWED while partners have voted against it,
+    unless the request names their number: nobody is overruled unseen.
+    """
+    RejectProposal: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.RejectProposalRequest, _interface_catalog_service_pb2.RejectProposalResponse]
+    """Rejects a proposal that is in review or accepted, with the reason."""
+    PublishProposal: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.PublishProposalRequest, _interface_catalog_service_pb2.PublishProposalResponse]
+    """Publishes an accepted proposal: each of its interfaces gets its next version, which can be
+    called on every worker and is seen in reflection at once. ABORTED where another version was
+    published since the check.
+    """
+    GetProposal: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.GetProposalRequest, _interface_catalog_service_pb2.GetProposalResponse]
+    """Gives a proposal with its findings. Proposals that are invalid or withdrawn are seen by their
+    author and operators only.
+    """
+    ListProposals: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListProposalsRequest, _interface_catalog_service_pb2.ListProposalsResponse]
+    """Lists proposals, the oldest first, without note and findings."""
+    ListProposalVotes: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListProposalVotesRequest, _interface_catalog_service_pb2.ListProposalVotesResponse]
+    """Lists the votes on a proposal by partner."""
+    ListProposalEvents: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListProposalEventsRequest, _interface_catalog_service_pb2.ListProposalEventsResponse]
+    """Lists what happened to a proposal, the oldest first."""
+    DescribeProposal: _grpc.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.DescribeProposalRequest, _interface_catalog_service_pb2.DescribeProposalResponse]
+    """Renders the interfaces of a proposal as text for people."""
+    DownloadProposal: _grpc.UnaryStreamMultiCallable[_interface_catalog_service_pb2.DownloadProposalRequest, _interface_catalog_service_pb2.DownloadProposalResponse]
+    """Hands out the files of a proposal that compiles."""
 
 @_typing.type_check_only
 class InterfaceCatalogServiceAsyncStub(InterfaceCatalogServiceStub):
-    """Publishes, shows and hands out standard interfaces (use cases 1493, 1475, 1476). A command that
-    is repeated with its `request_id` gives its first result.
+    """Takes proposals of standard interfaces and has them reviewed (1257), publishes interfaces (1493),
+    finds (1475), shows (1476) and hands them out (1487). A command that is repeated with its
+    `request_id` gives its first result.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -64,11 +112,58 @@ class InterfaceCatalogServiceAsyncStub(InterfaceCatalogServiceStub):
     ListInterfaces: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListInterfacesRequest, _interface_catalog_service_pb2.ListInterfacesResponse]  # type: ignore[assignment]
     """Lists the newest version of each interface by name."""
     DownloadInterface: _aio.UnaryStreamMultiCallable[_interface_catalog_service_pb2.DownloadInterfaceRequest, _interface_catalog_service_pb2.DownloadInterfaceResponse]  # type: ignore[assignment]
-    """Hands out the descriptor set with which a version was published, in pieces."""
+    """Hands out the files with which a version was published, in pieces."""
+    DescribeInterface: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.DescribeInterfaceRequest, _interface_catalog_service_pb2.DescribeInterfaceResponse]  # type: ignore[assignment]
+    """Renders an interface as text for people: what its comments say, its methods, fields and rules."""
+    DownloadServiceSpecification: _aio.UnaryStreamMultiCallable[_interface_catalog_service_pb2.DownloadServiceSpecificationRequest, _interface_catalog_service_pb2.DownloadServiceSpecificationResponse]  # type: ignore[assignment]
+    """Hands out the interface that a service implements, at the version that it was registered
+    with. NOT_FOUND for a service that the caller may not see.
+    """
+    LabelInterface: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.LabelInterfaceRequest, _interface_catalog_service_pb2.LabelInterfaceResponse]  # type: ignore[assignment]
+    """Moves a label to a version. `current` is routed on every worker at once; the current version
+    cannot be deprecated. STATE_NOT_ALLOWED where the version has the label already.
+    """
+    UnlabelInterface: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.UnlabelInterfaceRequest, _interface_catalog_service_pb2.UnlabelInterfaceResponse]  # type: ignore[assignment]
+    """Takes the label `deprecated` off a version."""
+    ProposeInterface: _aio.StreamUnaryMultiCallable[_interface_catalog_service_pb2.ProposeInterfaceRequest, _interface_catalog_service_pb2.ProposeInterfaceResponse]  # type: ignore[assignment]
+    """Proposes the standard interfaces of an upload: first a header, then the files in pieces. The
+    files are compiled and checked before the call returns; what is wrong comes back as findings of
+    a proposal in state `invalid`. At most 1,000,000 bytes in 200 files.
+    """
+    WithdrawProposal: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.WithdrawProposalRequest, _interface_catalog_service_pb2.WithdrawProposalResponse]  # type: ignore[assignment]
+    """Takes an own proposal back."""
+    VoteOnProposal: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.VoteOnProposalRequest, _interface_catalog_service_pb2.VoteOnProposalResponse]  # type: ignore[assignment]
+    """Votes on another partner's proposal that is in review; a later vote replaces the earlier one."""
+    AcceptProposal: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.AcceptProposalRequest, _interface_catalog_service_pb2.AcceptProposalResponse]  # type: ignore[assignment]
+    """Accepts a proposal that is in review. STATE_NOT_ALLOWED while partners have voted against it,
+    unless the request names their number: nobody is overruled unseen.
+    """
+    RejectProposal: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.RejectProposalRequest, _interface_catalog_service_pb2.RejectProposalResponse]  # type: ignore[assignment]
+    """Rejects a proposal that is in review or accepted, with the reason."""
+    PublishProposal: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.PublishProposalRequest, _interface_catalog_service_pb2.PublishProposalResponse]  # type: ignore[assignment]
+    """Publishes an accepted proposal: each of its interfaces gets its next version, which can be
+    called on every worker and is seen in reflection at once. ABORTED where another version was
+    published since the check.
+    """
+    GetProposal: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.GetProposalRequest, _interface_catalog_service_pb2.GetProposalResponse]  # type: ignore[assignment]
+    """Gives a proposal with its findings. Proposals that are invalid or withdrawn are seen by their
+    author and operators only.
+    """
+    ListProposals: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListProposalsRequest, _interface_catalog_service_pb2.ListProposalsResponse]  # type: ignore[assignment]
+    """Lists proposals, the oldest first, without note and findings."""
+    ListProposalVotes: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListProposalVotesRequest, _interface_catalog_service_pb2.ListProposalVotesResponse]  # type: ignore[assignment]
+    """Lists the votes on a proposal by partner."""
+    ListProposalEvents: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.ListProposalEventsRequest, _interface_catalog_service_pb2.ListProposalEventsResponse]  # type: ignore[assignment]
+    """Lists what happened to a proposal, the oldest first."""
+    DescribeProposal: _aio.UnaryUnaryMultiCallable[_interface_catalog_service_pb2.DescribeProposalRequest, _interface_catalog_service_pb2.DescribeProposalResponse]  # type: ignore[assignment]
+    """Renders the interfaces of a proposal as text for people."""
+    DownloadProposal: _aio.UnaryStreamMultiCallable[_interface_catalog_service_pb2.DownloadProposalRequest, _interface_catalog_service_pb2.DownloadProposalResponse]  # type: ignore[assignment]
+    """Hands out the files of a proposal that compiles."""
 
 class InterfaceCatalogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Publishes, shows and hands out standard interfaces (use cases 1493, 1475, 1476). A command that
-    is repeated with its `request_id` gives its first result.
+    """Takes proposals of standard interfaces and has them reviewed (1257), publishes interfaces (1493),
+    finds (1475), shows (1476) and hands them out (1487). A command that is repeated with its
+    `request_id` gives its first result.
     """
 
     @_abc_1.abstractmethod
@@ -104,6 +199,148 @@ class InterfaceCatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _interface_catalog_service_pb2.DownloadInterfaceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_interface_catalog_service_pb2.DownloadInterfaceResponse], _abc.AsyncIterator[_interface_catalog_service_pb2.DownloadInterfaceResponse]]:
-        """Hands out the descriptor set with which a version was published, in pieces."""
+        """Hands out the files with which a version was published, in pieces."""
+
+    @_abc_1.abstractmethod
+    def DescribeInterface(
+        self,
+        request: _interface_catalog_service_pb2.DescribeInterfaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.DescribeInterfaceResponse, _abc.Awaitable[_interface_catalog_service_pb2.DescribeInterfaceResponse]]:
+        """Renders an interface as text for people: what its comments say, its methods, fields and rules."""
+
+    @_abc_1.abstractmethod
+    def DownloadServiceSpecification(
+        self,
+        request: _interface_catalog_service_pb2.DownloadServiceSpecificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_interface_catalog_service_pb2.DownloadServiceSpecificationResponse], _abc.AsyncIterator[_interface_catalog_service_pb2.DownloadServiceSpecificationResponse]]:
+        """Hands out the interface that a service implements, at the version that it was registered
+        with. NOT_FOUND for a service that the caller may not see.
+        """
+
+    @_abc_1.abstractmethod
+    def LabelInterface(
+        self,
+        request: _interface_catalog_service_pb2.LabelInterfaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.LabelInterfaceResponse, _abc.Awaitable[_interface_catalog_service_pb2.LabelInterfaceResponse]]:
+        """Moves a label to a version. `current` is routed on every worker at once; the current version
+        cannot be deprecated. STATE_NOT_ALLOWED where the version has the label already.
+        """
+
+    @_abc_1.abstractmethod
+    def UnlabelInterface(
+        self,
+        request: _interface_catalog_service_pb2.UnlabelInterfaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.UnlabelInterfaceResponse, _abc.Awaitable[_interface_catalog_service_pb2.UnlabelInterfaceResponse]]:
+        """Takes the label `deprecated` off a version."""
+
+    @_abc_1.abstractmethod
+    def ProposeInterface(
+        self,
+        request_iterator: _MaybeAsyncIterator[_interface_catalog_service_pb2.ProposeInterfaceRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.ProposeInterfaceResponse, _abc.Awaitable[_interface_catalog_service_pb2.ProposeInterfaceResponse]]:
+        """Proposes the standard interfaces of an upload: first a header, then the files in pieces. The
+        files are compiled and checked before the call returns; what is wrong comes back as findings of
+        a proposal in state `invalid`. At most 1,000,000 bytes in 200 files.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawProposal(
+        self,
+        request: _interface_catalog_service_pb2.WithdrawProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.WithdrawProposalResponse, _abc.Awaitable[_interface_catalog_service_pb2.WithdrawProposalResponse]]:
+        """Takes an own proposal back."""
+
+    @_abc_1.abstractmethod
+    def VoteOnProposal(
+        self,
+        request: _interface_catalog_service_pb2.VoteOnProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.VoteOnProposalResponse, _abc.Awaitable[_interface_catalog_service_pb2.VoteOnProposalResponse]]:
+        """Votes on another partner's proposal that is in review; a later vote replaces the earlier one."""
+
+    @_abc_1.abstractmethod
+    def AcceptProposal(
+        self,
+        request: _interface_catalog_service_pb2.AcceptProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.AcceptProposalResponse, _abc.Awaitable[_interface_catalog_service_pb2.AcceptProposalResponse]]:
+        """Accepts a proposal that is in review. STATE_NOT_ALLOWED while partners have voted against it,
+        unless the request names their number: nobody is overruled unseen.
+        """
+
+    @_abc_1.abstractmethod
+    def RejectProposal(
+        self,
+        request: _interface_catalog_service_pb2.RejectProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.RejectProposalResponse, _abc.Awaitable[_interface_catalog_service_pb2.RejectProposalResponse]]:
+        """Rejects a proposal that is in review or accepted, with the reason."""
+
+    @_abc_1.abstractmethod
+    def PublishProposal(
+        self,
+        request: _interface_catalog_service_pb2.PublishProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.PublishProposalResponse, _abc.Awaitable[_interface_catalog_service_pb2.PublishProposalResponse]]:
+        """Publishes an accepted proposal: each of its interfaces gets its next version, which can be
+        called on every worker and is seen in reflection at once. ABORTED where another version was
+        published since the check.
+        """
+
+    @_abc_1.abstractmethod
+    def GetProposal(
+        self,
+        request: _interface_catalog_service_pb2.GetProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.GetProposalResponse, _abc.Awaitable[_interface_catalog_service_pb2.GetProposalResponse]]:
+        """Gives a proposal with its findings. Proposals that are invalid or withdrawn are seen by their
+        author and operators only.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProposals(
+        self,
+        request: _interface_catalog_service_pb2.ListProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.ListProposalsResponse, _abc.Awaitable[_interface_catalog_service_pb2.ListProposalsResponse]]:
+        """Lists proposals, the oldest first, without note and findings."""
+
+    @_abc_1.abstractmethod
+    def ListProposalVotes(
+        self,
+        request: _interface_catalog_service_pb2.ListProposalVotesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.ListProposalVotesResponse, _abc.Awaitable[_interface_catalog_service_pb2.ListProposalVotesResponse]]:
+        """Lists the votes on a proposal by partner."""
+
+    @_abc_1.abstractmethod
+    def ListProposalEvents(
+        self,
+        request: _interface_catalog_service_pb2.ListProposalEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.ListProposalEventsResponse, _abc.Awaitable[_interface_catalog_service_pb2.ListProposalEventsResponse]]:
+        """Lists what happened to a proposal, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def DescribeProposal(
+        self,
+        request: _interface_catalog_service_pb2.DescribeProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_interface_catalog_service_pb2.DescribeProposalResponse, _abc.Awaitable[_interface_catalog_service_pb2.DescribeProposalResponse]]:
+        """Renders the interfaces of a proposal as text for people."""
+
+    @_abc_1.abstractmethod
+    def DownloadProposal(
+        self,
+        request: _interface_catalog_service_pb2.DownloadProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_interface_catalog_service_pb2.DownloadProposalResponse], _abc.AsyncIterator[_interface_catalog_service_pb2.DownloadProposalResponse]]:
+        """Hands out the files of a proposal that compiles."""
 
 def add_InterfaceCatalogServiceServicer_to_server(servicer: InterfaceCatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

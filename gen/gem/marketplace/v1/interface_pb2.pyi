@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InterfaceLabel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InterfaceLabelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InterfaceLabel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INTERFACE_LABEL_UNSPECIFIED: _InterfaceLabel.ValueType  # 0
+    """Not said."""
+    INTERFACE_LABEL_CURRENT: _InterfaceLabel.ValueType  # 1
+    """The version that is routed: one of each interface. A publication moves it to the new version."""
+    INTERFACE_LABEL_DEPRECATED: _InterfaceLabel.ValueType  # 2
+    """The version is to be left, from a date on that the label carries."""
+
+class InterfaceLabel(_InterfaceLabel, metaclass=_InterfaceLabelEnumTypeWrapper):
+    """A name for a version that can move to another one."""
+
+INTERFACE_LABEL_UNSPECIFIED: InterfaceLabel.ValueType  # 0
+"""Not said."""
+INTERFACE_LABEL_CURRENT: InterfaceLabel.ValueType  # 1
+"""The version that is routed: one of each interface. A publication moves it to the new version."""
+INTERFACE_LABEL_DEPRECATED: InterfaceLabel.ValueType  # 2
+"""The version is to be left, from a date on that the label carries."""
+Global___InterfaceLabel: _TypeAlias = InterfaceLabel  # noqa: Y015
 
 @_typing.final
 class InterfaceMethod(_message.Message):
@@ -73,16 +98,20 @@ class Interface(_message.Message):
     METHODS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    CURRENT_FIELD_NUMBER: _builtins.int
+    DEPRECATE_TIME_FIELD_NUMBER: _builtins.int
     interface_name: _builtins.str
     """Full name of the proto service, for instance `gem.charging.v1.EvseSearchService`."""
     version: _builtins.int
-    """Number of the version in the catalogue, from 1 on; the greatest is the one that is routed."""
+    """Number of the version in the catalogue, from 1 on."""
     title: _builtins.str
     """Title in a few words."""
     category: _builtins.str
     """Category in the catalogue."""
     digest: _builtins.bytes
     """SHA-256 of the descriptor set, normalised: without source info, files by name. 32 bytes."""
+    current: _builtins.bool
+    """True for the version that is routed."""
     @_builtins.property
     def implemented_by(self) -> _containers.RepeatedScalarFieldContainer[_options_pb2.PartnerRole.ValueType]:
         """Roles that may implement the interface. Empty means any role."""
@@ -99,6 +128,10 @@ class Interface(_message.Message):
     def publish_time(self) -> _timestamp_pb2.Timestamp:
         """When it was published."""
 
+    @_builtins.property
+    def deprecate_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on the version is deprecated. Unset means that it is not."""
+
     def __init__(
         self,
         *,
@@ -111,10 +144,12 @@ class Interface(_message.Message):
         methods: _abc.Iterable[Global___InterfaceMethod] | None = ...,
         digest: _builtins.bytes = ...,
         publish_time: _timestamp_pb2.Timestamp | None = ...,
+        current: _builtins.bool = ...,
+        deprecate_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["publish_time", b"publish_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deprecate_time", b"deprecate_time", "publish_time", b"publish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_by", b"called_by", "category", b"category", "digest", b"digest", "implemented_by", b"implemented_by", "interface_name", b"interface_name", "methods", b"methods", "publish_time", b"publish_time", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["called_by", b"called_by", "category", b"category", "current", b"current", "deprecate_time", b"deprecate_time", "digest", b"digest", "implemented_by", b"implemented_by", "interface_name", b"interface_name", "methods", b"methods", "publish_time", b"publish_time", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
