@@ -162,7 +162,11 @@ class Market:
         }
         config.touch(mode=0o600)
         config.write_text(json.dumps(content))
-        environment = {"PROMETHEUS_MULTIPROC_DIR": str(self.layout.metrics)}
+        environment = {
+            "PROMETHEUS_MULTIPROC_DIR": str(self.layout.metrics),
+            # A worker forks only to start another program; gRPC's own handlers are in the way.
+            "GRPC_ENABLE_FORK_SUPPORT": "0",
+        }
         return ChildSpec(f"worker-{index}", "gemarket.worker", (str(config),), environment)
 
     def _child_ended(self, pid: int) -> None:

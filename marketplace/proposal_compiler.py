@@ -20,6 +20,7 @@ from typing import Any
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.proposal_examination import BEGUN
 from marketplace.proposal_findings import Finding
 from marketplace.storage_interface import NewInterface
 
@@ -27,6 +28,8 @@ _CHILD = "marketplace.proposal_examination"
 #: What the child's environment keeps of ours: no setting, no credential.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "LD_LIBRARY_PATH")
 _OUTPUT_BYTES_MAX = 16 << 20
+#: How often a child is started that ends before it has read its task.
+_STARTS_MAX = 3
 _RETRY_AFTER_S = 5.0
 
 
@@ -59,8 +62,9 @@ class Examination:
 class ProposalCompiler:
     """Examines uploads; at most so many at once as its limits say."""
 
-    def __init__(self, limits: CompilerLimits | None = None) -> None:
+    def __init__(self, limits: CompilerLimits | None = None, python: str = sys.executable) -> None:
         self._limits = limits or CompilerLimits()
+        self._python = python
         self._running = asyncio.Semaphore(self._limits.at_once)
         self._waiting = 0
 
@@ -110,14 +114,25 @@ class ProposalCompiler:
         try:
             async with self._running:
                 raw = await asyncio.to_thread(json.dumps, {**task, "limits": asdict(self._limits)})
-                return await self._child(raw.encode())
+                return await self._begun_child(raw.encode())
         finally:
             self._waiting -= 1
 
-    async def _child(self, task: bytes) -> dict[str, Any]:
+    async def _begun_child(self, task: bytes) -> dict[str, Any]:
+        """Give what a child says that began; one that never did says nothing of the files."""
+        for _ in range(_STARTS_MAX):
+            if (said := await self._child(task)) is not None:
+                return said
+        raise MarketError(
+            ErrorReason.ERROR_REASON_DRAINING,
+            "The files could not be checked now: try again.",
+            retry_after_s=_RETRY_AFTER_S,
+        )
+
+    async def _child(self, task: bytes) -> dict[str, Any] | None:
         with tempfile.TemporaryDirectory(prefix="gem-proposal-") as scratch:
             child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", _CHILD),
+                *(self._python, "-P", "-m", _CHILD),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -130,19 +145,23 @@ class ProposalCompiler:
                     output = await _talk(child, task)
                     code = await child.wait()
             except TimeoutError:
-                output, code = b"", -1
+                output, code = BEGUN, -1
             finally:
                 await _end(child)
-        if code != 0 or not output:
+        begun, _, answer = output.partition(b"\n")
+        if begun != BEGUN:
+            return None
+        if code != 0 or not answer:
             return {"findings": [asdict(_gave_up(self._limits))]}
-        said: dict[str, Any] = await asyncio.to_thread(json.loads, output)
+        said: dict[str, Any] = await asyncio.to_thread(json.loads, answer)
         return said
 
 
 async def _talk(child: asyncio.subprocess.Process, task: bytes) -> bytes:
     assert child.stdin is not None
     assert child.stdout is not None
-    with suppress(BrokenPipeError, ConnectionResetError):
+    # A child that ended already has a closed pipe, which uvloop calls a RuntimeError.
+    with suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
         child.stdin.write(task)
         await child.stdin.drain()
         child.stdin.close()
@@ -150,7 +169,7 @@ async def _talk(child: asyncio.subprocess.Process, task: bytes) -> bytes:
     while chunk := await child.stdout.read(1 << 16):
         output += chunk
         if len(output) > _OUTPUT_BYTES_MAX:
-            return b""
+            return BEGUN
     return bytes(output)
 
 

@@ -1,7 +1,7 @@
 """The child process that compiles and checks an upload: one task in, one answer out, then it ends.
 
-It limits itself before it reads anything, and its own children inherit the limits. It is given no
-setting and no credential, writes below its own folder only, and connects to nothing.
+It limits itself before it looks at any file, and its own children inherit the limits. It is given
+no setting and no credential, writes below its own folder only, and connects to nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from marketplace.proposal_likeness import confusable, looks_like_ours
 from marketplace.router.descriptor_files import is_file_name, own_files
 from marketplace.router.interface import compile_interface
 
+#: The first line of what the child says, once it has read its task.
+BEGUN = b"begun"
 _LINT = {"use": ["STANDARD", "COMMENTS"], "disallow_comment_ignores": True}
 _BREAKING = {"use": ["FILE"]}
 _BUF_FINDINGS = 100
@@ -42,6 +44,9 @@ _BUF_FINDINGS = 100
 def main() -> None:
     """Read a task from standard input, do it, and write the answer to standard output."""
     task = json.loads(sys.stdin.buffer.read())
+    # What ends this process before here is no fault of the files.
+    sys.stdout.buffer.write(BEGUN + b"\n")
+    sys.stdout.buffer.flush()
     _limit(task["limits"])
     answer = _examine(task) if task["task"] == "examine" else _compare(task)
     sys.stdout.write(json.dumps(answer))

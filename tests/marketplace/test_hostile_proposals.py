@@ -1,9 +1,10 @@
-"""Uploads that mean harm: refused with findings, by a child process that ends (issue's list)."""
+"""Uploads that mean harm: refused with findings, by a child process that ends."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -244,3 +245,32 @@ def _children() -> list[int]:
         if child.status() != psutil.STATUS_ZOMBIE
         and "marketplace.proposal_examination" in " ".join(child.cmdline())
     ]
+
+
+def dying(folder: Path, starts: int) -> str:
+    """Give a program that ends at once so many times, then is the Python of this process."""
+    program = folder / "python"
+    program.write_text(
+        f'#!/bin/sh\necho x >> "{folder}/starts"\n'
+        f'[ "$(wc -l < "{folder}/starts")" -le {starts} ] && exit 139\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    program.chmod(0o700)
+    return str(program)
+
+
+@pytest.mark.fault
+async def test_a_compiler_that_dies_before_it_reads_the_files_is_started_again(
+    tmp_path: Path,
+) -> None:
+    found = await ProposalCompiler(python=dying(tmp_path, 2)).examine(sources(), b"")
+    assert found.findings == ()
+    assert len(found.interfaces) == 1
+
+
+@pytest.mark.fault
+async def test_a_compiler_that_never_starts_is_no_fault_of_the_files(tmp_path: Path) -> None:
+    compiler = ProposalCompiler(python=dying(tmp_path, 99))
+    with pytest.raises(MarketError, check=raises(ErrorReason.ERROR_REASON_DRAINING)):
+        await compiler.examine(sources(), b"")
+    assert len((tmp_path / "starts").read_text().splitlines()) == 3
