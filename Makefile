@@ -17,8 +17,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	ONCE=$(ONCE) $(BIN)/gemarket demo
 
+# Two at a time, each with a PostgreSQL and markets of its own; a file's tests stay together.
 test: $(STAMP)
-	$(BIN)/pytest -m "not torture"
+	$(BIN)/pytest -m "not torture" -n 2 --dist loadfile
 
 # Long fault and soak runs.
 torture: $(STAMP)

@@ -28,6 +28,9 @@ _SMALL_SERVER = {"shared_buffers": "64MB", "max_connections": "120"}
 #: Gives every database of a session its own name.
 _numbers = itertools.count(1)
 
+#: Tables are read by tests: never folded, whatever the terminal of a run is.
+os.environ["COLUMNS"] = "300"
+
 hypothesis_settings.register_profile("market", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("market")
 
