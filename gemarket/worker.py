@@ -34,13 +34,14 @@ from gemarket.limits import (
 from gemarket.logs import configure_logs
 from gemarket.notices import open_notices, start_delivery
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
-from gemarket.rotation import keep_rotating, listener_credentials, marketplace_certificate
+from gemarket.rotation import keep_rotating, marketplace_certificate
 from gemarket.spans import open_spans
 from interceptors.access import AccessCheck
 from interceptors.admission import Admission
 from interceptors.certificate import CertificateCheck
 from interceptors.chain import ChainParts, build_chain, dispatch
 from interceptors.grpc_server import GrpcServer
+from interceptors.listener_credentials import listener_credentials
 from interceptors.live_calls import LiveCalls
 from interceptors.metrics import Metrics
 from interceptors.session import SessionCheck
