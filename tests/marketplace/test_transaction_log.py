@@ -123,7 +123,8 @@ async def test_every_provider_asked_has_one_entry_as_it_was_given(
     row = dict(kept["second"])
     assert row.pop("started_at").timestamp() == pytest.approx(1_800_000_000.123456)
     assert row.pop("worker_id") == log.worker_id
-    del row["recorded_at"]
+    for name in ("recorded_at", "chain_id", "sequence", "nonce", "record_hash", "chain_hash"):
+        assert row.pop(name) is not None
     assert row == {name: getattr(given[1], name) for name in row}
 
 
