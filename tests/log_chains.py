@@ -1,4 +1,4 @@
-"""What the tests of the log's chains share: a log with all kinds of entries, and its verification."""
+"""What the tests of the log's chains share: logs of all kinds, and their verification."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -421,7 +421,7 @@ async def test_a_log_that_ran_and_closed_in_order_is_whole_and_has_no_open_chain
 async def test_workers_that_were_killed_leave_a_log_that_is_whole(
     log_url: str, tmp_path: Path
 ) -> None:
-    expected = {}
+    expected: dict[UUID, int] = {}
     for number in range(2):
         folder = tmp_path / str(number)
         expected |= await asyncio.to_thread(crash_after_twenty_calls, log_url, folder, 30.0)
