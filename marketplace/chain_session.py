@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from struct import Struct
 from typing import Any, NamedTuple
@@ -21,9 +22,13 @@ from marketplace.log_connection import Connection
 from marketplace.router.target import TransactionEntry
 from marketplace.storage_log_chain import close_chain, open_chain, release_chain
 
-#: Days whose chains a session keeps open; beyond, the one that was opened first is given up.
+#: Days whose chains a session keeps open; beyond, the one that was opened first is given up, unless
+#: what is written at the moment needs it.
 MOST_DAYS = 8
 _STARTED = TransactionEntry._fields.index("started_ns")
+_BEHIND = _STARTED + 1
+_EPOCH = timestamp(0)
+_DAY_US = DAY_NS // 1000
 _sequence_bytes = Struct(">q").pack
 
 
@@ -57,9 +62,11 @@ class ChainSession:
         Raises what the connection raises, and ValueError or OverflowError for a day beyond the
         calendar.
         """
-        for day in {entry.started_ns // DAY_NS for entry in entries} - self._heads.keys():
-            if len(self._heads) >= MOST_DAYS:
-                await self._give_up(connection, next(iter(self._heads)))
+        wanted = {entry.started_ns // DAY_NS for entry in entries}
+        for day in wanted - self._heads.keys():
+            spare = next((other for other in self._heads if other not in wanted), None)
+            if len(self._heads) >= MOST_DAYS and spare is not None:
+                await self._give_up(connection, spare)
             chain_id = uuid4()
             self._held.add(chain_id)
             start = await open_chain(connection, chain_id, day, self._worker_id)
@@ -85,24 +92,25 @@ class ChainSession:
         """
         recorded_us, worker = time.time_ns() // 1000, worker_id.bytes
         recorded_at = timestamp(recorded_us * 1000)
-        nonces, rows = os.urandom(NONCE_BYTES * len(entries)), []
+        nonces, at = os.urandom(NONCE_BYTES * len(entries)), 0
+        rows: list[tuple[Any, ...]] = []
         today, chain_id, sequence, head = -1, worker_id, 0, b""
-        for position, entry in enumerate(entries):
-            started_ns = entry.started_ns
-            if (day := started_ns // DAY_NS) != today:
-                if position:
+        for entry in entries:
+            started_us = entry.started_ns // 1000
+            if (day := started_us // _DAY_US) != today:
+                if rows:
                     self._staged[today] = Head(chain_id, sequence, head)
                 today = day
                 chain_id, sequence, head = self._staged.get(day) or self._heads[day]
-            nonce = nonces[position * NONCE_BYTES : (position + 1) * NONCE_BYTES]
-            record = record_bytes(entry, started_ns // 1000, worker, recorded_us)
-            hashed = sha256(nonce + record).digest()
+            nonce = nonces[at : at + NONCE_BYTES]
+            at += NONCE_BYTES
+            hashed = sha256(nonce + record_bytes(entry, started_us, worker, recorded_us)).digest()
             sequence += 1
             head = sha256(head + _sequence_bytes(sequence) + hashed).digest()
             rows.append(
                 (
-                    *entry[:_STARTED], timestamp(started_ns), *entry[_STARTED + 1 :], worker_id,
-                    recorded_at, chain_id, sequence, nonce, hashed, head,
+                    *entry[:_STARTED], _EPOCH + timedelta(0, 0, started_us), *entry[_BEHIND:],
+                    worker_id, recorded_at, chain_id, sequence, nonce, hashed, head,
                 )
             )  # fmt: skip
         if rows:

@@ -81,9 +81,9 @@ def record_bytes(entry: Sequence[Any], started_us: int, worker: bytes, recorded_
         request_digest, answer_digest, item_count, value_micros, currency_code,
     ) = entry  # fmt: skip
     fixed = _pack(
-        _VERSION, transaction_id.bytes, call_id.bytes, worker, started_us, recorded_us, duration_us,
-        status, reason, code, request_bytes, answer_bytes, item_count, value_micros,
-        len(request_digest), len(answer_digest),
+        _VERSION, transaction_id.int.to_bytes(16), call_id.int.to_bytes(16), worker, started_us,
+        recorded_us, duration_us, status, reason, code, request_bytes, answer_bytes, item_count,
+        value_micros, len(request_digest), len(answer_digest),
     )  # fmt: skip
     texts = (
         f"{requester_id}\0{provider_id}\0{contract_id}\0{service_id}\0{service_version}\0{method}"

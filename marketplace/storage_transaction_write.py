@@ -8,6 +8,7 @@ so writing again changes nothing that was written before (reliability.md, 7).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -137,8 +138,7 @@ async def write_first(
     the connection raises; the outcome is then unknown and the batch goes the way of `write_again`.
     """
     chains = chains or ChainSession(worker_id)
-    await chains.open(connection, batch.finals)
-    await chains.open(connection, batch.resolutions)
+    await chains.open(connection, chain(batch.finals, batch.resolutions))
     if batch.kinds() > 1:
         async with chains.transaction(connection):
             await _write_kinds(connection, worker_id, batch, chains)

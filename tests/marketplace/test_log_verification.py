@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from foundation.database import connect_raw
 from marketplace.chain_session import ChainSession
 from marketplace.log_chain import DAY_NS, link
 from marketplace.log_heads import ChainHead, Heads
 from marketplace.log_verification import BreakKind
-from marketplace.storage_log_chain import register_heads
 from marketplace.storage_log_verification import LogVerification, reading
-from marketplace.storage_transaction_write import CHAINED_COLUMNS, write_again, write_first
-from marketplace.transaction_batch import Batch
-from marketplace.transaction_log import DurableTransactionLog
+from marketplace.storage_transaction_write import CHAINED_COLUMNS
 from tests.log_chains import (
     a_whole_log,
     breaks_of,
     change,
-    close_all,
     kinds_of,
     longest_chain,
     write,
 )
-from tests.marketplace.test_transaction_faults import crash_after_twenty_calls
 from tests.transaction_log_support import (
-    FAST,
     IN_DOUBT,
     OK,
     connected,
     entry_of,
-    eventually,
-    log_on,
     rows,
-    running,
-    statuses,
 )
 
 pytestmark = pytest.mark.usecase(1242)
@@ -335,157 +321,3 @@ async def test_a_result_that_replaced_in_doubt_has_its_own_place_and_the_doubt_k
     assert (found.kind, found.entry_id) == (CHANGED, older["transaction_id"])
     await change(log_url, "DELETE FROM marketplace.transaction_superseded")
     assert await kinds_of(log_url) == {MISSING}
-
-
-async def test_what_is_there_already_gets_no_second_place(log_url: str) -> None:
-    """As after a write of unknown outcome: the row decides."""
-    entries, worker_id = [entry_of() for _ in range(6)], uuid4()
-    async with connected(log_url) as connection:
-        first, second = ChainSession(worker_id), ChainSession(worker_id)
-        await write_first(connection, worker_id, Batch(finals=entries[:4]), first)
-        await write_again(connection, worker_id, Batch(finals=entries), second)
-        await first.close(connection)
-        await second.close(connection)
-    places = {
-        row["transaction_id"]: (row["chain_id"], row["sequence"]) for row in await rows(log_url)
-    }
-    chains = {places[entry.transaction_id][0] for entry in entries[:4]}
-    assert len(chains) == 1
-    assert [places[entry.transaction_id][1] for entry in entries] == [1, 2, 3, 4, 1, 2]
-    assert await breaks_of(log_url) == []
-
-
-async def test_a_chain_is_closed_only_when_nobody_can_write_to_it_any_more(log_url: str) -> None:
-    entry = entry_of()
-    async with connected(log_url) as connection:
-        session = ChainSession(uuid4())
-        await write_first(connection, uuid4(), Batch(finals=[entry]), session)
-        await close_all(log_url)
-        kinds = [row["kind"] for row in await rows(log_url, "transaction_chain_register")]
-        assert kinds == ["OPENED"]
-
-    async def closed() -> bool:
-        await close_all(log_url)
-        found = await rows(log_url, "transaction_chain_register")
-        return {(row["kind"], row["sequence"]) for row in found} == {("OPENED", 0), ("CLOSED", 1)}
-
-    await eventually(closed, 5)
-    assert await rows(log_url, "transaction_open_chain") == []
-
-
-async def test_several_workers_close_a_chain_once(log_url: str) -> None:
-    async with connected(log_url) as connection:
-        await write_first(connection, uuid4(), Batch(finals=[entry_of()]), ChainSession(uuid4()))
-
-    async def closed() -> bool:
-        await asyncio.gather(*(close_all(log_url) for _ in range(4)))
-        return await rows(log_url, "transaction_open_chain") == []
-
-    await eventually(closed, 5)
-    kinds = [row["kind"] for row in await rows(log_url, "transaction_chain_register")]
-    assert sorted(kinds) == ["CLOSED", "OPENED"]
-
-
-async def test_a_living_workers_head_is_registered_when_it_has_grown(log_url: str) -> None:
-    worker_id = uuid4()
-    async with connected(log_url) as connection:
-        session = ChainSession(worker_id)
-        for _ in range(2):
-            await write_first(connection, worker_id, Batch(finals=[entry_of()]), session)
-            for _ in range(2):
-                await register_heads(connection, worker_id)
-        await register_heads(connection, uuid4())
-        found = await rows(log_url, "transaction_chain_register")
-        heads = sorted(row["sequence"] for row in found if row["kind"] == "HEAD")
-        assert heads == [1, 2]
-        await change(log_url, "DELETE FROM marketplace.service_transaction WHERE sequence = 2")
-        (cut,) = await breaks_of(log_url)
-        assert (cut.kind, cut.sequence) == (BreakKind.TRUNCATED, 2)
-
-
-async def test_a_log_that_ran_and_closed_in_order_is_whole_and_has_no_open_chain(
-    log_url: str, tmp_path: Path
-) -> None:
-    entries = [entry_of() for _ in range(60)]
-    async with running(log_on(log_url, tmp_path)) as log:
-        await eventually(lambda: not log.figures().spilling, 5)
-        for entry in entries[:20]:
-            await log.intend([entry._replace(status=0, value_micros=0)])
-        await asyncio.gather(*(log.record([entry]) for entry in entries))
-    assert len(await statuses(log_url)) == 60
-    assert await rows(log_url, "transaction_open_chain") == []
-    assert await breaks_of(log_url) == []
-
-
-@pytest.mark.fault
-async def test_workers_that_were_killed_leave_a_log_that_is_whole(
-    log_url: str, tmp_path: Path
-) -> None:
-    expected: dict[UUID, int] = {}
-    for number in range(2):
-        folder = tmp_path / str(number)
-        expected |= await asyncio.to_thread(crash_after_twenty_calls, log_url, folder, 30.0)
-    nowhere = log_url.replace("host=", "host=/nowhere")
-    expected |= await asyncio.to_thread(crash_after_twenty_calls, nowhere, tmp_path, 0.1)
-    async with running(log_on(log_url, tmp_path)):
-
-        async def as_expected() -> bool:
-            return await statuses(log_url) == expected
-
-        await eventually(as_expected, 10)
-
-        async def closed() -> bool:
-            open_chains = await rows(log_url, "transaction_open_chain")
-            return len({row["worker_id"] for row in open_chains}) <= 1
-
-        await eventually(closed, 15)
-    assert await breaks_of(log_url) == []
-    register = await rows(log_url, "transaction_chain_register")
-    heads = {row["chain_id"]: row for row in register if row["kind"] == "CLOSED"}
-    longest = (await longest_chain(log_url))[-1]
-    assert heads[longest["chain_id"]]["head_hash"] == longest["chain_hash"]
-    await change(
-        log_url,
-        "DELETE FROM marketplace.service_transaction WHERE transaction_id = $1",
-        longest["transaction_id"],
-    )
-    assert await kinds_of(log_url) == {BreakKind.TRUNCATED}
-
-
-class Deaf:
-    """A connection that is lost after its first COPY of entries was committed."""
-
-    def __init__(self, connection: asyncpg.Connection, hears: list[bool]) -> None:
-        self._connection = connection
-        self._hears = hears
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    async def copy_records_to_table(self, table: str, **keywords: Any) -> str:
-        done = await self._connection.copy_records_to_table(table, **keywords)
-        if not self._hears:
-            self._hears.append(True)
-            raise TimeoutError
-        return str(done)
-
-
-async def test_a_lost_connection_ends_its_chain_and_the_next_begins_where_the_rows_say(
-    log_url: str, tmp_path: Path
-) -> None:
-    """The server commits, and the worker never hears of it."""
-    hears: list[bool] = []
-
-    async def connect() -> Any:
-        return Deaf(await connect_raw(log_url), hears)
-
-    log = DurableTransactionLog(connect, tmp_path / "spill", FAST)
-    async with running(log):
-        await eventually(lambda: not log.figures().spilling, 5)
-        await log.record([entry_of() for _ in range(3)])
-        assert log.figures().spilled == 3
-        await eventually(lambda: not log.figures().spilling, 5)
-        await log.record([entry_of() for _ in range(2)])
-    found = await rows(log_url)
-    assert sorted(row["sequence"] for row in found) == [1, 1, 2, 2, 3]
-    assert await breaks_of(log_url) == []

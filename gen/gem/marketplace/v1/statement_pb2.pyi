@@ -159,8 +159,8 @@ class ServiceLevel(_message.Message):
     percentile_99_us: _builtins.int
     """The time that 99 of 100 OK answers did not exceed, in microseconds."""
     availability_permille: _builtins.int
-    """Availability: share of OK among those that count, in thousandths, rounded down. Unset where none
-    counts.
+    """Availability: share of OK among those that count, in thousandths, rounded down. Unset where
+    none counts.
     """
     def __init__(
         self,

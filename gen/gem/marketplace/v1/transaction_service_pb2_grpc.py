@@ -124,8 +124,8 @@ class TransactionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLogHeads(self, request, context):
-        """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that an
-        entry was changed or taken away since.
+        """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+        an entry was changed or taken away since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

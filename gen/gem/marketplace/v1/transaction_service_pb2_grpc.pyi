@@ -50,8 +50,8 @@ class TransactionServiceStub:
     being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
     """
     GetLogHeads: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.GetLogHeadsRequest, _transaction_service_pb2.GetLogHeadsResponse]
-    """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that an
-    entry was changed or taken away since.
+    """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+    an entry was changed or taken away since.
     """
     ExportLogEvidence: _grpc.UnaryStreamMultiCallable[_transaction_service_pb2.ExportLogEvidenceRequest, _transaction_service_pb2.ExportLogEvidenceResponse]
     """Streams every chain of one day: the caller's own entries in full, of others nothing but hashes.
@@ -85,8 +85,8 @@ class TransactionServiceAsyncStub(TransactionServiceStub):
     being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
     """
     GetLogHeads: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.GetLogHeadsRequest, _transaction_service_pb2.GetLogHeadsResponse]  # type: ignore[assignment]
-    """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that an
-    entry was changed or taken away since.
+    """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+    an entry was changed or taken away since.
     """
     ExportLogEvidence: _aio.UnaryStreamMultiCallable[_transaction_service_pb2.ExportLogEvidenceRequest, _transaction_service_pb2.ExportLogEvidenceResponse]  # type: ignore[assignment]
     """Streams every chain of one day: the caller's own entries in full, of others nothing but hashes.
@@ -153,8 +153,8 @@ class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _transaction_service_pb2.GetLogHeadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_transaction_service_pb2.GetLogHeadsResponse, _abc.Awaitable[_transaction_service_pb2.GetLogHeadsResponse]]:
-        """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that an
-        entry was changed or taken away since.
+        """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+        an entry was changed or taken away since.
         """
 
     @_abc_1.abstractmethod
