@@ -5,8 +5,8 @@ The transaction log as hash chains: what a partner keeps and checks (docs/decisi
 
 Every entry has a place in one chain; a chain is what one connection of one worker wrote of one
 day. All hashes are SHA-256. The record hash of an entry is the hash of a nonce of 16 bytes and
-of the entry's canonical record. The chain hash behind an entry is the hash of the chain hash before
-it (32 bytes), of its sequence number (8 bytes, the highest first) and of its record hash.
+of the entry's canonical record. The chain hash behind an entry is the hash of the chain hash
+before it (32 bytes), of its sequence number (8 bytes, the highest first) and of its record hash.
 """
 
 from google.protobuf import descriptor as _descriptor
@@ -116,11 +116,11 @@ class OwnLogEntry(_message.Message):
     canonical_record: _builtins.bytes
     """The entry in the form that is hashed: a version byte, 1; transaction, call and worker id of 16
     bytes each; start and time of recording in microseconds since 1970 and duration in
-    microseconds, of 8 bytes each; status, reason and code of 2 bytes each; request bytes, answer bytes, item
-    count and value in micros of 8 bytes each; lengths of the request's and the answer's digest of
-    4 bytes each; both digests; and in UTF-8, separated by a byte 0, requester, provider, contract,
-    service, version of the service, method and currency. Numbers are signed, but for the lengths,
-    and have their highest byte first.
+    microseconds, of 8 bytes each; status, reason and code of 2 bytes each; request bytes, answer
+    bytes, item count and value in micros of 8 bytes each; lengths of the request's and the
+    answer's digest of 4 bytes each; both digests; and in UTF-8, separated by a byte 0, requester, provider,
+    contract, service, version of the service, method and currency. Numbers are signed, but for the
+    lengths, and have their highest byte first.
     """
     nonce: _builtins.bytes
     """What the record hash hides the record with."""
