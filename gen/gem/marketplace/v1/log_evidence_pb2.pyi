@@ -118,9 +118,9 @@ class OwnLogEntry(_message.Message):
     bytes each; start and time of recording in microseconds since 1970 and duration in
     microseconds, of 8 bytes each; status, reason and code of 2 bytes each; request bytes, answer
     bytes, item count and value in micros of 8 bytes each; lengths of the request's and the
-    answer's digest of 4 bytes each; both digests; and in UTF-8, separated by a byte 0, requester, provider,
-    contract, service, version of the service, method and currency. Numbers are signed, but for the
-    lengths, and have their highest byte first.
+    answer's digest of 4 bytes each; both digests; and in UTF-8, separated by a byte 0, requester,
+    provider, contract, service, version of the service, method and currency. Numbers are signed,
+    but for the lengths, and have their highest byte first.
     """
     nonce: _builtins.bytes
     """What the record hash hides the record with."""
