@@ -15,6 +15,7 @@ import uvloop
 
 from bench import router
 from bench.evse_search import evse_search
+from bench.log_verify import log_verify
 from bench.routing_scale import routing_scale
 from bench.transactions import transactions_export, transactions_search
 
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "evse-search": evse_search,
     "transactions-search": transactions_search,
     "transactions-export": transactions_export,
+    "log-verify": log_verify,
     "workers": router.workers,
 }
 

@@ -94,7 +94,7 @@ async def serve(config: WorkerConfig) -> None:
 
         engine = open_engine(config.database_url, _POOL_SIZE)
         stack.push_async_callback(engine.dispose)
-        log = await _open_log(stack, config, layout)
+        log, recorder = await _open_log(stack, config, layout)
         feed = RoutingFeed(config.database_url)
         await feed.start()
         stack.push_async_callback(feed.stop)
@@ -123,7 +123,7 @@ async def serve(config: WorkerConfig) -> None:
             admission=admission,
             session=sessions,
             certificate=check,
-            transaction_log=FailedCallRecorder(log),
+            transaction_log=recorder,
             access=access,
         )
         live = LiveCalls()
@@ -151,15 +151,17 @@ async def serve(config: WorkerConfig) -> None:
 
 async def _open_log(
     stack: AsyncExitStack, config: WorkerConfig, layout: Layout
-) -> DurableTransactionLog:
-    """Start the transaction log; it ends with the stack."""
-    observe = TransactionLogMetrics(REGISTRY).update
+) -> tuple[DurableTransactionLog, FailedCallRecorder]:
+    """Start the transaction log, which ends with the stack, and what records failed calls in it."""
+    metrics = TransactionLogMetrics(REGISTRY)
     log = DurableTransactionLog(
-        lambda: connect_raw(config.database_url), layout.spill, observe=observe
+        lambda: connect_raw(config.database_url), layout.spill, observe=metrics.update
     )
+    recorder = FailedCallRecorder(log)
+    metrics.watch_lost(lambda: recorder.lost)
     await log.start()
     stack.push_async_callback(log.close)
-    return log
+    return log, recorder
 
 
 def _open_channels(stack: AsyncExitStack, settings: Settings, layout: Layout) -> ProviderChannels:

@@ -9,8 +9,10 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
+from marketplace.chain_session import ChainSession
+from marketplace.log_connection import Connection
 from marketplace.spill import Spill
-from marketplace.storage_transaction_write import Connection, write_again
+from marketplace.storage_transaction_write import write_again
 
 #: What PostgreSQL, or asyncpg on the way to it, says about a record that will never be accepted.
 #: Not CheckViolationError: that is a row on its way to the default partition while its day's
@@ -42,23 +44,30 @@ async def within(connection: Connection, timeout_s: float, work: Awaitable[_T]) 
         cut.cancel()
 
 
-async def drain_chunk(spill: Spill, connection: Connection, limit: int, timeout_s: float) -> int:
+async def drain_chunk(
+    spill: Spill,
+    connection: Connection,
+    limit: int,
+    timeout_s: float,
+    chains: ChainSession | None = None,
+) -> int:
     """Move the oldest records, at most `limit`, to PostgreSQL; give how many are there now.
 
-    A record that PostgreSQL refuses for what is in it is put aside, so that it does not hold up
-    those behind it. Raises what the connection raises; the records then stay in the spill.
+    They enter the connection's `chains`, whoever's spill it is. A record that PostgreSQL refuses
+    for what is in it is put aside, so that it does not hold up those behind it. Raises what the
+    connection raises; the records then stay in the spill.
     """
     chunk = await spill.first(limit)
     if chunk is None or not len(chunk.batch):
         return 0
-    work = write_again(connection, spill.worker_id, chunk.batch)
+    work = write_again(connection, spill.worker_id, chunk.batch, chains)
     try:
         await within(connection, timeout_s, work)
     except DEFECTS:
         if connection.is_closed():  # then it says nothing about the record
             raise
         if len(chunk.batch) > 1:
-            return await _drain_singly(spill, connection, len(chunk.batch), timeout_s)
+            return await _drain_singly(spill, connection, len(chunk.batch), timeout_s, chains)
         _log.critical("PostgreSQL refuses a record of the transaction log; it stays in the spill")
         await spill.reject(chunk.last_sequence)
         return 0
@@ -66,8 +75,10 @@ async def drain_chunk(spill: Spill, connection: Connection, limit: int, timeout_
     return len(chunk.batch)
 
 
-async def _drain_singly(spill: Spill, connection: Connection, count: int, timeout_s: float) -> int:
+async def _drain_singly(
+    spill: Spill, connection: Connection, count: int, timeout_s: float, chains: ChainSession | None
+) -> int:
     drained = 0
     for _ in range(count):
-        drained += await drain_chunk(spill, connection, 1, timeout_s)
+        drained += await drain_chunk(spill, connection, 1, timeout_s, chains)
     return drained

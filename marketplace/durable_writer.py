@@ -10,9 +10,11 @@ from uuid import UUID
 
 import structlog
 
+from marketplace.chain_session import ChainSession
 from marketplace.drain import drain_chunk, within
+from marketplace.log_connection import Connection
 from marketplace.spill import Spill
-from marketplace.storage_transaction_write import Connection, write_first
+from marketplace.storage_transaction_write import write_first
 from marketplace.transaction_batch import Batch
 
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
@@ -57,6 +59,8 @@ class DurableWriter:
         self._worker_id = worker_id
         self._limits = limits
         self._connection: Connection | None = None
+        #: Those of the connection.
+        self._chains = ChainSession(worker_id)
         self._turn = asyncio.Lock()
         self._away = asyncio.Event()
         self._away.set()
@@ -87,7 +91,7 @@ class DurableWriter:
     async def _write_to_database(self, batch: Batch) -> None:
         connection = self._connection
         assert connection is not None, "the writer has a connection unless it spills"
-        work = write_first(connection, self._worker_id, batch)
+        work = write_first(connection, self._worker_id, batch, self._chains)
         await within(connection, self._limits.write_timeout_s, work)
 
     def _leave_database(self) -> None:
@@ -100,21 +104,22 @@ class DurableWriter:
         """Connect, drain the spill, and write to PostgreSQL from now on; raises if it is away."""
         limits = self._limits
         connection = await connect_within(self._connect, limits.connect_timeout_s)
+        chains = ChainSession(self._worker_id)
         try:
             while self._spill.count > limits.drain_records:
-                await self._drain(connection, limits.drain_timeout_s)
+                await self._drain(connection, limits.drain_timeout_s, chains)
             async with self._turn:  # nothing is added meanwhile, so the rest is small
                 while self._spill.count:
-                    await self._drain(connection, limits.write_timeout_s)
-                self._connection = connection
+                    await self._drain(connection, limits.write_timeout_s, chains)
+                self._connection, self._chains = connection, chains
                 self._away.clear()
         except BaseException:
             connection.terminate()
             raise
 
-    async def _drain(self, connection: Connection, timeout_s: float) -> None:
+    async def _drain(self, connection: Connection, timeout_s: float, chains: ChainSession) -> None:
         limit = self._limits.drain_records
-        self.drained += await drain_chunk(self._spill, connection, limit, timeout_s)
+        self.drained += await drain_chunk(self._spill, connection, limit, timeout_s, chains)
 
     async def run(self) -> None:
         """Find the database back whenever it was lost; one task runs this until cancelled."""
@@ -131,10 +136,14 @@ class DurableWriter:
                 pause_s = self._limits.first_pause_s
 
     async def close(self) -> None:
-        """Close the connection; the spill is the caller's."""
+        """Close the connection, and its chains; the spill is the caller's."""
         connection, self._connection = self._connection, None
         self._away.set()
         if connection is not None:
+            try:
+                await within(connection, 1.0, self._chains.close(connection))
+            except Exception as error:  # noqa: BLE001  # any worker closes them later
+                _log.info("chains were left open", error=type(error).__name__)
             await close_or_cut(connection)
 
 

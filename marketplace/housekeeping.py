@@ -15,12 +15,14 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from marketplace.chain_session import ChainSession
 from marketplace.drain import drain_chunk, within
 from marketplace.durable_writer import Connect, close_or_cut, connect_within
 from marketplace.in_doubt import InDoubtResolver, announce, depart
+from marketplace.log_connection import Connection
 from marketplace.partitions import ensure_partitions
 from marketplace.spill import adopt
-from marketplace.storage_transaction_write import Connection
+from marketplace.storage_log_chain import close_chains, register_heads
 
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +43,10 @@ class HousekeepingLimits:
     #: Time until the next attempt when partitions could not be made.
     partitions_again_s: float = 30.0
     partition_days_ahead: int = 7
+    #: How often chains of the log whose writer has gone are closed, and how often the heads of
+    #: this worker's are registered.
+    chains_every_s: float = 5.0
+    heads_every_s: float = 60.0
     drain_records: int = 500
     spill_max_bytes: int = 1 << 30
 
@@ -65,7 +71,11 @@ class Housekeeping:
         self._own_settled = own_settled
         self._limits = limits
         self._connection: Connection | None = None
+        #: Those of the connection.
+        self._chains = ChainSession(worker_id)
         self._partitions_due_s = 0.0
+        self._chains_due_s = 0.0
+        self._heads_due_s = 0.0
         self._ready = asyncio.Event()
         self.adopted = 0
         self.doubted = 0
@@ -93,7 +103,7 @@ class Housekeeping:
 
     async def _sweep_while_connected(self) -> None:
         connection = await connect_within(self._connect, self._limits.connect_timeout_s)
-        self._connection = connection
+        self._connection, self._chains = connection, ChainSession(self._worker_id)
         who = announce(connection, self._worker_id, socket.gethostname(), os.getpid())
         await within(connection, self._limits.step_timeout_s, who)
         while True:
@@ -111,10 +121,25 @@ class Housekeeping:
             await self._drain_orphans(connection)  # before intents: results may be there
         except sqlite3.Error as error:
             _log.critical("a spill of a dead worker cannot be read", error=type(error).__name__)
-        self.doubted += await within(connection, step_s, self._resolver.sweep(connection, now_s))
+        self.doubted += await within(
+            connection, step_s, self._resolver.sweep(connection, now_s, self._chains)
+        )
         if self._own_settled():
-            own = self._resolver.sweep_own(connection)
+            own = self._resolver.sweep_own(connection, self._chains)
             self.doubted += await within(connection, step_s, own)
+        await self._keep_chains(connection, now_s)
+
+    async def _keep_chains(self, connection: Connection, now_s: float) -> None:
+        """Close chains that nobody writes to any more, and register the heads of our own."""
+        limits = self._limits
+        if now_s >= self._chains_due_s:
+            closing = close_chains(connection, self._chains.held)
+            await within(connection, limits.step_timeout_s, closing)
+            self._chains_due_s = now_s + limits.chains_every_s
+        if now_s >= self._heads_due_s:
+            heads = register_heads(connection, self._worker_id)
+            await within(connection, limits.step_timeout_s, heads)
+            self._heads_due_s = now_s + limits.heads_every_s
 
     async def _make_partitions(self, connection: Connection, now_s: float) -> None:
         limits = self._limits
@@ -143,7 +168,11 @@ class Housekeeping:
             try:
                 while spill.count and loop.time() < until_s:
                     self.adopted += await drain_chunk(
-                        spill, connection, limits.drain_records, limits.step_timeout_s
+                        spill,
+                        connection,
+                        limits.drain_records,
+                        limits.step_timeout_s,
+                        self._chains,
                     )
             finally:
                 await spill.close()
@@ -154,6 +183,7 @@ class Housekeeping:
         if connection is None:
             return
         try:
+            await within(connection, 1.0, self._chains.close(connection))
             await within(connection, 1.0, depart(connection, self._worker_id))
         except Exception as error:  # noqa: BLE001  # the next sweep of any worker finds it out
             _log.info("a worker left without goodbye", error=type(error).__name__)

@@ -8,9 +8,20 @@ lost its connection, replaces IN_DOUBT, and IN_DOUBT never replaces a result.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from marketplace.storage_transaction_write import Connection
+import asyncpg
+
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+from marketplace.chain_session import ChainSession
+from marketplace.log_chain import since_epoch_us
+from marketplace.log_connection import Connection
+from marketplace.router.target import TransactionEntry
+from marketplace.storage_log_chain import held_keys, lock_key
+from marketplace.storage_transaction_write import put_results
 
 #: Intents resolved in one transaction.
 BATCH = 500
@@ -36,42 +47,19 @@ SELECT DISTINCT worker_id FROM marketplace.transaction_intent
 UNION SELECT worker_id FROM marketplace.worker
 """
 
-_HELD = """
-SELECT (classid::bigint << 32) | objid::bigint AS key FROM pg_locks
-WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-
 _INTENTS = """
-SELECT transaction_id FROM marketplace.transaction_intent
+SELECT * FROM marketplace.transaction_intent
 WHERE worker_id = $1 AND recorded_at < now() - make_interval(secs => $2)
 """
 
-# 8: ANSWER_STATUS_IN_DOUBT, 89: ERROR_REASON_IN_DOUBT, 2: UNKNOWN. What may have happened has no
-# price.
-_RESOLVE = """
-WITH gone AS (
-  DELETE FROM marketplace.transaction_intent WHERE transaction_id = ANY($1::uuid[]) RETURNING *
-), doubted AS (
-  INSERT INTO marketplace.service_transaction (transaction_id, started_at, call_id, requester_id,
-    provider_id, contract_id, service_id, service_version, method, duration_us, status, reason,
-    code, request_bytes, answer_bytes, request_digest, answer_digest, item_count, value_micros,
-    currency_code, worker_id)
-  SELECT transaction_id, started_at, call_id, requester_id, provider_id, contract_id, service_id,
-    service_version, method,
-    greatest(0, extract(epoch FROM recorded_at - started_at) * 1000000)::bigint,
-    8, 89, 2, request_bytes, 0, request_digest, ''::bytea, 0, 0, currency_code, worker_id
-  FROM gone
-  ON CONFLICT DO NOTHING
-  RETURNING transaction_id
-)
-SELECT count(*) FROM doubted
+_TAKE = """
+SELECT transaction_id FROM marketplace.transaction_intent
+WHERE transaction_id = ANY($1::uuid[]) FOR UPDATE
 """
-
-
-def lock_key(worker_id: UUID) -> int:
-    """Give the key of the advisory lock that a living worker holds: the id's first 8 bytes."""
-    return int.from_bytes(worker_id.bytes[:8], "big", signed=True)
+_ALONE = "SELECT pg_try_advisory_xact_lock($1)"
+#: gRPC's code.
+_UNKNOWN = 2
+_NO_TIME = timedelta()
 
 
 async def announce(
@@ -100,14 +88,16 @@ class InDoubtResolver:
         self._grace_s = grace_s
         self._missing_since_s: dict[UUID, float] = {}
 
-    async def sweep(self, connection: Connection, now_s: float) -> int:
+    async def sweep(
+        self, connection: Connection, now_s: float, chains: ChainSession | None = None
+    ) -> int:
         """Resolve the intents of workers that are dead for the grace time; give how many.
 
-        `now_s` is monotonic. The grace time lets workers come back that lost their lock together
-        with the database.
+        `now_s` is monotonic; `chains` are the connection's, where it has any. The grace time lets
+        workers come back that lost their lock together with the database.
         """
         rows = await connection.fetch(_KNOWN)
-        held = {row["key"] for row in await connection.fetch(_HELD)}
+        held = await held_keys(connection)
         missing = {
             row["worker_id"]
             for row in rows
@@ -116,34 +106,61 @@ class InDoubtResolver:
         since = {worker: self._missing_since_s.get(worker, now_s) for worker in missing}
         self._missing_since_s = since
         dead = [worker for worker, since_s in since.items() if now_s - since_s >= self._grace_s]
+        chains = chains or ChainSession(self._worker_id)
         resolved = 0
         for worker in dead:
-            resolved += await self._resolve_dead(connection, worker)
+            intents = await connection.fetch(_INTENTS, worker, 0.0)
+            resolved += await _resolve(connection, intents, worker, chains, dead=True)
         if dead:
             await connection.execute(_FORGET, dead)
         return resolved
 
-    async def sweep_own(self, connection: Connection) -> int:
+    async def sweep_own(self, connection: Connection, chains: ChainSession | None = None) -> int:
         """Resolve this worker's stray intents; only while its spill is empty. Give how many."""
-        rows = await connection.fetch(_INTENTS, self._worker_id, STRAY_AFTER_S)
-        strays = [row["transaction_id"] for row in rows]
-        strays = [stray for stray in strays if stray not in self._open_intents]
-        return await _resolve(connection, strays)
-
-    async def _resolve_dead(self, connection: Connection, worker: UUID) -> int:
-        async with connection.transaction():
-            alone = await connection.fetchval(
-                "SELECT pg_try_advisory_xact_lock($1)", lock_key(worker)
-            )
-            if not alone:  # it is back, or another worker resolves
-                return 0
-            rows = await connection.fetch(_INTENTS, worker, 0.0)
-            return await _resolve(connection, [row["transaction_id"] for row in rows])
+        found = await connection.fetch(_INTENTS, self._worker_id, STRAY_AFTER_S)
+        strays = [row for row in found if row["transaction_id"] not in self._open_intents]
+        chains = chains or ChainSession(self._worker_id)
+        return await _resolve(connection, strays, self._worker_id, chains, dead=False)
 
 
-async def _resolve(connection: Connection, transaction_ids: Sequence[UUID]) -> int:
+async def _resolve(
+    connection: Connection,
+    intents: Sequence[Any],
+    worker: UUID,
+    chains: ChainSession,
+    *,
+    dead: bool,
+) -> int:
+    """Turn a worker's intents into entries; those of a `dead` one only while it stays dead."""
     resolved = 0
-    for start in range(0, len(transaction_ids), BATCH):
-        batch = transaction_ids[start : start + BATCH]
-        resolved += await connection.fetchval(_RESOLVE, list(batch))
+    for start in range(0, len(intents), BATCH):
+        entries = [_doubted(intent) for intent in intents[start : start + BATCH]]
+        await chains.open(connection, entries)
+        try:
+            async with chains.transaction(connection):
+                if dead and not await connection.fetchval(_ALONE, lock_key(worker)):
+                    return resolved  # it is back, or another worker resolves
+                there = await connection.fetch(_TAKE, [entry.transaction_id for entry in entries])
+                ids = {row["transaction_id"] for row in there}
+                left = [entry for entry in entries if entry.transaction_id in ids]
+                resolved += await put_results(connection, worker, left, chains)
+        except asyncpg.UniqueViolationError:  # a result came at this moment
+            return resolved
     return resolved
+
+
+def _doubted(intent: Any) -> TransactionEntry:
+    """Give the entry of an intent without a result: what may have happened has no price."""
+    kept = {name: intent[name] for name in TransactionEntry._fields if name != "started_ns"}
+    entry = TransactionEntry(**kept, started_ns=since_epoch_us(intent["started_at"]) * 1000)
+    lasted = max(_NO_TIME, intent["recorded_at"] - intent["started_at"])
+    return entry._replace(
+        duration_us=lasted // timedelta(microseconds=1),
+        status=AnswerStatus.ANSWER_STATUS_IN_DOUBT,
+        reason=ErrorReason.ERROR_REASON_IN_DOUBT,
+        code=_UNKNOWN,
+        answer_bytes=0,
+        answer_digest=b"",
+        item_count=0,
+        value_micros=0,
+    )

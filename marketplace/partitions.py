@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from marketplace.storage_transaction_write import Connection
+from marketplace.log_connection import Connection
 
 #: Tables that are partitioned by day of `started_at`.
 TABLES = ("service_transaction", "failed_call")

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from foundation.money import LARGEST_MICROS
+from gem.marketplace.v1.contract_pb2 import ContractTerms
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
 
 _MILLION = 1_000_000
+_THOUSAND = 1_000
 _MONTHS = 12
 
 
@@ -61,6 +63,38 @@ class Statement:
     def ok_share_ppm(self) -> int | None:
         """Share of OK among those that count, in millionths, rounded down; None without any."""
         return self.ok_count * _MILLION // self.counted_count if self.counted_count else None
+
+    @property
+    def availability_permille(self) -> int | None:
+        """Share of OK among those that count, in thousandths, rounded down; None without any."""
+        return self.ok_count * _THOUSAND // self.counted_count if self.counted_count else None
+
+    def keeps_availability(self, promise: ServiceLevel) -> bool | None:
+        """Say whether the availability is what was promised; None where nothing says so."""
+        if not (promise.availability_permille and self.counted_count):
+            return None
+        return self.ok_count * _THOUSAND >= promise.availability_permille * self.counted_count
+
+    def keeps_percentile_95(self, promise: ServiceLevel) -> bool | None:
+        """Say whether 95 of 100 OK answers came in time; None without a promise or any of them."""
+        if not promise.percentile_95_ms or self.percentiles_us is None:
+            return None
+        return self.percentiles_us[1] <= promise.percentile_95_ms * _THOUSAND
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """What a contract promises; zero promises nothing."""
+
+    #: Least share of OK among the entries that count, in thousandths.
+    availability_permille: int = 0
+    #: Time within which 95 of 100 OK answers end, in milliseconds.
+    percentile_95_ms: int = 0
+
+
+def promised_service_level(terms: ContractTerms) -> ServiceLevel | None:  # noqa: ARG001  # below
+    """Give what the terms of a contract promise; None as long as terms have no such section."""
+    return None
 
 
 def month_bounds(month: str) -> tuple[datetime, datetime]:

@@ -7,48 +7,25 @@ so writing again changes nothing that was written before (reliability.md, 7).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
 from interceptors.call import FailedCall
+from marketplace.chain_session import ChainSession
+from marketplace.log_chain import timestamp
+from marketplace.log_connection import Connection
 from marketplace.router.target import TransactionEntry
 from marketplace.transaction_batch import Batch
 
 SCHEMA = "marketplace"
 _IN_DOUBT = AnswerStatus.ANSWER_STATUS_IN_DOUBT
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Connection(Protocol):
-    """What the log uses of an `asyncpg.Connection`."""
-
-    async def copy_records_to_table(
-        self,
-        table_name: str,
-        *,
-        records: Iterable[Sequence[Any]],
-        columns: Sequence[str],
-        schema_name: str,
-    ) -> str: ...
-
-    async def execute(self, query: str, *arguments: Any) -> str: ...
-
-    async def fetch(self, query: str, *arguments: Any) -> Sequence[Any]: ...
-
-    async def fetchval(self, query: str, *arguments: Any) -> Any: ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Any]: ...
-
-    def is_closed(self) -> bool: ...
-
-    def terminate(self) -> None: ...
-
-    async def close(self) -> None: ...
-
+#: Attempts at a write that others make at the same time; each finds what the others have written.
+_ATTEMPTS = 5
 
 _STARTED = TransactionEntry._fields.index("started_ns")
 #: In the order of the entries themselves.
@@ -57,6 +34,11 @@ ENTRY_COLUMNS = (
     "started_at",
     *TransactionEntry._fields[_STARTED + 1 :],
     "worker_id",
+)
+#: Of an entry with its place in a chain: the rows of `ChainSession.rows`.
+CHAINED_COLUMNS = (
+    *ENTRY_COLUMNS,
+    *("recorded_at", "chain_id", "sequence", "nonce", "record_hash", "chain_hash"),
 )
 FAILED_COLUMNS = (
     "call_id",
@@ -70,29 +52,42 @@ FAILED_COLUMNS = (
     "worker_id",
 )
 
-# 8 is ANSWER_STATUS_IN_DOUBT: the only status that a later result replaces.
-_RESOLVE = """
+_COLUMN_LIST = ", ".join(CHAINED_COLUMNS)
+
+# No ON CONFLICT: where a resolver has put IN_DOUBT there, the batch goes the way of `write_again`.
+_RESOLVE = f"""
 WITH resolved AS (
   DELETE FROM marketplace.transaction_intent WHERE transaction_id = ANY($1::uuid[])
 )
-INSERT INTO marketplace.service_transaction AS stored (
-  transaction_id, call_id, requester_id, provider_id, contract_id, service_id, service_version,
-  method, started_at, duration_us, status, reason, code, request_bytes, answer_bytes,
-  request_digest, answer_digest, item_count, value_micros, currency_code, worker_id)
+INSERT INTO marketplace.service_transaction ({_COLUMN_LIST})
 SELECT * FROM unnest(
   $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
   $8::text[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bigint[], $19::bigint[],
-  $20::text[], $21::uuid[])
-ON CONFLICT (transaction_id, started_at) DO UPDATE SET
-  duration_us = excluded.duration_us, status = excluded.status, reason = excluded.reason,
-  code = excluded.code, request_bytes = excluded.request_bytes,
-  answer_bytes = excluded.answer_bytes, request_digest = excluded.request_digest,
-  answer_digest = excluded.answer_digest, item_count = excluded.item_count,
-  value_micros = excluded.value_micros, currency_code = excluded.currency_code,
-  worker_id = excluded.worker_id, recorded_at = now()
-WHERE stored.status = 8 AND excluded.status <> 8
+  $20::text[], $21::uuid[], $22::timestamptz[], $23::uuid[], $24::bigint[], $25::bytea[],
+  $26::bytea[], $27::bytea[])
+"""  # noqa: S608  # names of columns, from above
+
+_STORED = """
+WITH resolved AS (
+  DELETE FROM marketplace.transaction_intent WHERE transaction_id = ANY($1::uuid[])
+)
+SELECT transaction_id, started_at, status FROM marketplace.service_transaction
+WHERE (transaction_id, started_at) IN (SELECT * FROM unnest($1::uuid[], $2::timestamptz[]))
+AND started_at = ANY($2::timestamptz[])
+FOR UPDATE
 """
+
+# The older version keeps its place in its chain; the newer one gets a place of its own.
+_SUPERSEDE = f"""
+WITH older AS (
+  DELETE FROM marketplace.service_transaction
+  WHERE (transaction_id, started_at) IN (SELECT * FROM unnest($1::uuid[], $2::timestamptz[]))
+  AND started_at = ANY($2::timestamptz[])
+  RETURNING {_COLUMN_LIST}
+)
+INSERT INTO marketplace.transaction_superseded ({_COLUMN_LIST}) SELECT {_COLUMN_LIST} FROM older
+"""  # noqa: S608  # names of columns, from above
 
 _INTEND_AGAIN = """
 INSERT INTO marketplace.transaction_intent (
@@ -116,11 +111,6 @@ ON CONFLICT DO NOTHING
 """
 
 
-def timestamp(since_epoch_ns: int) -> datetime:
-    """Give the instant, cut to the microsecond that PostgreSQL keeps; the same every time."""
-    return _EPOCH + timedelta(microseconds=since_epoch_ns // 1000)
-
-
 def _entry_row(entry: TransactionEntry, worker_id: UUID) -> tuple[Any, ...]:
     return (*entry[:_STARTED], timestamp(entry.started_ns), *entry[_STARTED + 1 :], worker_id)
 
@@ -139,27 +129,38 @@ def _failed_row(failed: FailedCall, worker_id: UUID) -> tuple[Any, ...]:
     )
 
 
-async def write_first(connection: Connection, worker_id: UUID, batch: Batch) -> None:
+async def write_first(
+    connection: Connection, worker_id: UUID, batch: Batch, chains: ChainSession | None = None
+) -> None:
     """Write a batch that was never written before; all of it or nothing.
 
-    Raises whatever the connection raises; the outcome is then unknown and the batch goes the way of
-    `write_again`.
+    `chains` are the connection's; without any, the batch gets chains of its own. Raises whatever
+    the connection raises; the outcome is then unknown and the batch goes the way of `write_again`.
     """
+    chains = chains or ChainSession(worker_id)
+    await chains.open(connection, chain(batch.finals, batch.resolutions))
     if batch.kinds() > 1:
-        async with connection.transaction():
-            await _write_kinds(connection, worker_id, batch)
+        async with chains.transaction(connection):
+            await _write_kinds(connection, worker_id, batch, chains)
     else:
-        await _write_kinds(connection, worker_id, batch)
+        with chains.statement():
+            await _write_kinds(connection, worker_id, batch, chains)
 
 
-async def _write_kinds(connection: Connection, worker_id: UUID, batch: Batch) -> None:
+async def _write_kinds(
+    connection: Connection, worker_id: UUID, batch: Batch, chains: ChainSession
+) -> None:
     if batch.intents:
-        await _copy_entries(connection, "transaction_intent", worker_id, batch.intents)
+        await connection.copy_records_to_table(
+            "transaction_intent",
+            records=[_entry_row(entry, worker_id) for entry in batch.intents],
+            columns=ENTRY_COLUMNS,
+            schema_name=SCHEMA,
+        )
     if batch.finals:
-        await _copy_entries(connection, "service_transaction", worker_id, batch.finals)
+        await _copy_chained(connection, chains.rows(batch.finals, worker_id))
     if batch.resolutions:
-        # A resolver may have put IN_DOUBT there: no COPY.
-        await connection.execute(_RESOLVE, *_arrays(batch.resolutions, worker_id))
+        await connection.execute(_RESOLVE, *_columns(chains.rows(batch.resolutions, worker_id)))
     if batch.failed:
         await connection.copy_records_to_table(
             "failed_call",
@@ -169,38 +170,74 @@ async def _write_kinds(connection: Connection, worker_id: UUID, batch: Batch) ->
         )
 
 
-async def _copy_entries(
-    connection: Connection, table: str, worker_id: UUID, entries: Sequence[TransactionEntry]
-) -> None:
+async def _copy_chained(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
     await connection.copy_records_to_table(
-        table,
-        records=[_entry_row(entry, worker_id) for entry in entries],
-        columns=ENTRY_COLUMNS,
-        schema_name=SCHEMA,
+        "service_transaction", records=rows, columns=CHAINED_COLUMNS, schema_name=SCHEMA
     )
 
 
-async def write_again(connection: Connection, worker_id: UUID, batch: Batch) -> None:
+async def write_again(
+    connection: Connection, worker_id: UUID, batch: Batch, chains: ChainSession | None = None
+) -> None:
     """Write a batch of which any part may be there already, in one transaction.
 
-    A stored entry stays as it is, unless it is IN_DOUBT and the batch knows better.
+    A stored entry stays as it is and where it is, unless it is IN_DOUBT and the batch knows better.
     """
+    chains = chains or ChainSession(worker_id)
     results: dict[UUID, TransactionEntry] = {}
     for entry in (*batch.finals, *batch.resolutions):
         if results.setdefault(entry.transaction_id, entry).status == _IN_DOUBT:
             results[entry.transaction_id] = entry
     open_intents = [entry for entry in batch.intents if entry.transaction_id not in results]
-    async with connection.transaction():
-        if open_intents:
-            await connection.execute(_INTEND_AGAIN, *_arrays(open_intents, worker_id))
-        if results:
-            await connection.execute(_RESOLVE, *_arrays(list(results.values()), worker_id))
-        if batch.failed:
-            rows = [_failed_row(failed, worker_id) for failed in batch.failed]
-            await connection.execute(_FAIL_AGAIN, *map(list, zip(*rows, strict=True)))
+    await chains.open(connection, results.values())
+    for attempt in range(_ATTEMPTS):
+        try:
+            async with chains.transaction(connection):
+                if open_intents:
+                    rows = [_entry_row(entry, worker_id) for entry in open_intents]
+                    await connection.execute(_INTEND_AGAIN, *_columns(rows))
+                await put_results(connection, worker_id, list(results.values()), chains)
+                if batch.failed:
+                    rows = [_failed_row(failed, worker_id) for failed in batch.failed]
+                    await connection.execute(_FAIL_AGAIN, *_columns(rows))
+        except asyncpg.UniqueViolationError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+        else:
+            return
 
 
-def _arrays(entries: Sequence[TransactionEntry], worker_id: UUID) -> list[list[Any]]:
-    """Turn entries into one array for each column, in the order of the columns."""
-    rows = (_entry_row(entry, worker_id) for entry in entries)
+async def put_results(
+    connection: Connection,
+    worker_id: UUID,
+    results: Sequence[TransactionEntry],
+    chains: ChainSession,
+) -> int:
+    """Write results that may be there already, and forget their intents; give how many were new.
+
+    Within a transaction of `chains`, which are open for them. Only what is written gets a place in
+    a chain. Raises UniqueViolationError where others write the same at this moment: try again.
+    """
+    if not results:
+        return 0
+    ids = [entry.transaction_id for entry in results]
+    starts = [timestamp(entry.started_ns) for entry in results]
+    found = await connection.fetch(_STORED, ids, starts)
+    stored = {(row["transaction_id"], row["started_at"]): row["status"] for row in found}
+    news, older = [], []
+    for entry, key in zip(results, zip(ids, starts, strict=True), strict=True):
+        if key not in stored:
+            news.append(entry)
+        elif stored[key] == _IN_DOUBT != entry.status:
+            news.append(entry)
+            older.append(key)
+    if older:
+        await connection.execute(_SUPERSEDE, *_columns(older))
+    if news:
+        await _copy_chained(connection, chains.rows(news, worker_id))
+    return len(news)
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Turn rows into one array for each column."""
     return [list(column) for column in zip(*rows, strict=True)]

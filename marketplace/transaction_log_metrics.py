@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from marketplace.transaction_log import LogFigures
@@ -36,9 +38,23 @@ class TransactionLogMetrics:
             for name, text in _COUNTERS.items()
         }
         self._counted = dict.fromkeys(_COUNTERS, 0)
+        self._lost_counter = Counter(
+            _PREFIX + "failed_calls_lost",
+            "Failed calls whose record the interceptor gave up: the log refused, or took too long.",
+            registry=registry,
+        )
+        self._lost_counted = 0
+        self._lost: Callable[[], int] = lambda: 0
+
+    def watch_lost(self, lost: Callable[[], int]) -> None:
+        """Show the number of records that the interceptor of failed calls has given up so far."""
+        self._lost = lost
 
     def update(self, figures: LogFigures) -> None:
         """Show the log's figures; counters grow by what came since the last time."""
+        lost = self._lost()
+        self._lost_counter.inc(lost - self._lost_counted)
+        self._lost_counted = lost
         for name, gauge in self._gauges.items():
             gauge.set(getattr(figures, name))
         for name, counter in self._counters.items():

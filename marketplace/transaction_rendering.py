@@ -9,10 +9,11 @@ from sqlalchemy import Row
 from gem.common.v1.money_pb2 import Money
 from gem.common.v1.time_range_pb2 import TimeRange
 from gem.marketplace.v1 import statement_pb2 as wire
+from gem.marketplace.v1.contract_pb2 import ContractTerms
 from gem.marketplace.v1.transaction_pb2 import FailedCall, ServiceTransaction, TransactionTotal
 from marketplace.contract import Contract
 from marketplace.rendering import timestamp
-from marketplace.statement import Statement
+from marketplace.statement import Statement, promised_service_level
 from marketplace.storage_transaction_filter import Period
 
 
@@ -91,6 +92,19 @@ def statement_message(
             for line in statement.lines
         ),
         service_level=_service_level(statement),
+        promise=_promise(contract, statement),
+    )
+
+
+def _promise(contract: Contract, statement: Statement) -> wire.ServiceLevelPromise | None:
+    promise = promised_service_level(ContractTerms.FromString(contract.terms))
+    if promise is None:
+        return None
+    return wire.ServiceLevelPromise(
+        availability_permille=promise.availability_permille,
+        percentile_95_ms=promise.percentile_95_ms,
+        is_availability_kept=statement.keeps_availability(promise),
+        is_percentile_95_kept=statement.keeps_percentile_95(promise),
     )
 
 
@@ -103,6 +117,7 @@ def _service_level(statement: Statement) -> wire.ServiceLevel:
         median_us=median_us,
         percentile_95_us=percentile_95_us,
         percentile_99_us=percentile_99_us,
+        availability_permille=statement.availability_permille,
     )
 
 

@@ -7,8 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from foundation.certificates import utc_now
 from foundation.errors import MarketError
@@ -16,6 +15,7 @@ from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.actor import actor_of, not_found
+from marketplace.log_evidence_servicer import LogEvidenceServicer
 from marketplace.statement import month_bounds
 from marketplace.storage_command import transaction
 from marketplace.storage_contract import ContractStorage
@@ -35,11 +35,11 @@ from marketplace.transaction_rendering import (
 from marketplace.transaction_request import entry_filter, period
 
 
-class TransactionServicer:
-    """Serves `gem.marketplace.v1.TransactionService` from the database."""
+class TransactionServicer(LogEvidenceServicer):
+    """Serves `gem.marketplace.v1.TransactionService`; the log's chains are in the class below."""
 
     def __init__(self, engine: AsyncEngine, clock: Callable[[], datetime] = utc_now) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._clock = clock
         self._exports = ExportPlaces()
 
@@ -123,14 +123,6 @@ class TransactionServicer:
     async def _storage(self, call: Call) -> AsyncIterator[TransactionStorage]:
         async with transaction(self._engine) as connection:
             yield TransactionStorage(connection, actor_of(call))
-
-    @asynccontextmanager
-    async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction whose statements all see the same state of the log."""
-        async with transaction(self._engine) as connection:
-            level = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-            await connection.execute(text(level))
-            yield connection
 
 
 def _beyond_money() -> MarketError:

@@ -103,7 +103,10 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 async def empty_log(url: str) -> None:
     """Delete whatever the log's tables hold; much faster than TRUNCATE or a fresh database."""
     async with connected(url) as connection:
-        for table in ("service_transaction", "transaction_intent", "failed_call", "worker"):
+        for table in (
+            *("service_transaction", "transaction_intent", "failed_call", "worker"),
+            *("transaction_superseded", "transaction_chain_register", "transaction_open_chain"),
+        ):
             await connection.execute(f"DELETE FROM marketplace.{table}")
 
 

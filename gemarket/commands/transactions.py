@@ -219,6 +219,8 @@ def _show_statement(made: statement_pb2.MonthlyStatement, month: str) -> None:
     level = made.service_level
     if level.HasField("ok_share_ppm"):
         output.print(f"answered well: {level.ok_share_ppm / 10_000:.4f} %", highlight=False)
+    if made.HasField("promise"):
+        _show_promise(made.promise, level)
     if level.HasField("median_us"):
         times = (level.median_us, level.percentile_95_us, level.percentile_99_us)
         half, most, nearly_all = (f"{time_us / 1000:.3f} ms" for time_us in times)
@@ -226,3 +228,17 @@ def _show_statement(made: statement_pb2.MonthlyStatement, month: str) -> None:
         output.print(text, highlight=False)
     if not made.month_ended:
         output.print("The month has not ended: this is what there is so far.")
+
+
+def _show_promise(
+    promise: statement_pb2.ServiceLevelPromise, level: statement_pb2.ServiceLevel
+) -> None:
+    if promise.HasField("is_availability_kept"):
+        verdict = "kept" if promise.is_availability_kept else "not kept"
+        least = f"{promise.availability_permille} ‰ promised"
+        text = f"availability: {level.availability_permille} ‰, {least}: {verdict}"
+        output.print(text, highlight=False)
+    if promise.HasField("is_percentile_95_kept"):
+        verdict = "kept" if promise.is_percentile_95_kept else "not kept"
+        text = f"95 % within {promise.percentile_95_ms} ms promised: {verdict}"
+        output.print(text, highlight=False)

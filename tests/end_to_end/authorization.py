@@ -22,6 +22,7 @@ from gem.marketplace.v1 import transaction_service_pb2 as log
 from gem.options.v1 import options_pb2
 from gemarket.administration import PartnerPlan, ServicePlan, new_request_id
 from tests.end_to_end.authorization_catalog import CATALOG_ROWS, PROPOSAL_ROWS
+from tests.end_to_end.authorization_log import CHAIN_ROWS
 from tests.end_to_end.callers import (
     FORBIDDEN,
     HIDDEN,
@@ -322,7 +323,7 @@ MATRIX: Mapping[str, Row] = {
         _CATALOG: {**CATALOG_ROWS, **PROPOSAL_ROWS},
         _SERVICES: _SERVICE_ROWS,
         _CONTRACTS: _CONTRACT_ROWS,
-        _LOG: _LOG_ROWS,
+        _LOG: {**_LOG_ROWS, **CHAIN_ROWS},
         EVSE_SEARCH: _ROUTED_ROWS,
         "grpc.health.v1.Health": _HEALTH_ROWS,
         "grpc.reflection.v1.ServerReflection": _REFLECTION_ROWS,

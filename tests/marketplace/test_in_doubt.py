@@ -12,7 +12,8 @@ import pytest
 
 from foundation.database import connect_raw
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from marketplace.in_doubt import InDoubtResolver, announce, depart, lock_key
+from marketplace.in_doubt import InDoubtResolver, announce, depart
+from marketplace.storage_log_chain import lock_key
 from marketplace.storage_transaction_write import write_again, write_first
 from marketplace.transaction_batch import Batch
 from tests.transaction_log_support import (

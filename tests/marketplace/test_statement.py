@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -18,10 +19,18 @@ from foundation.errors import MarketError
 from foundation.validation import violations
 from gem.marketplace.v1 import statement_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
+from gem.marketplace.v1.contract_pb2 import ContractTerms
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+from marketplace import transaction_rendering
 from marketplace.router.target import TransactionEntry
-from marketplace.statement import Statement, StatementLine, month_bounds
+from marketplace.statement import (
+    ServiceLevel,
+    Statement,
+    StatementLine,
+    month_bounds,
+    promised_service_level,
+)
 from marketplace.storage_statement import statement_of
 from marketplace.storage_transaction_filter import Period
 from tests.transaction_desk import TIMED_OUT, Desk, opened_desk
@@ -164,7 +173,9 @@ async def test_a_statement_is_what_plain_python_adds_up(desk: Desk, size: int) -
             assert made.failed_count == len(mine) - len(times)
             level = made.service_level
             assert (level.counted_count, level.ok_count) == (len(counted), len(times))
+            assert not made.HasField("promise")
             if counted:
+                assert level.availability_permille == len(times) * 1000 // len(counted)
                 assert level.ok_share_ppm == len(times) * 10**6 // len(counted)
             if times:
                 assert level.median_us == nearest_rank(times, 0.5)
@@ -227,6 +238,50 @@ def test_counts_and_shares_are_those_of_the_lines(lines: list[StatementLine]) ->
     else:
         assert 0 <= share * made.counted_count <= made.ok_count * 10**6
         assert made.ok_count * 10**6 < (share + 1) * made.counted_count
+
+
+@given(lines=LINES, promised=st.integers(1, 1000))
+def test_an_availability_is_kept_by_the_exact_share_and_not_by_a_rounded_one(
+    lines: list[StatementLine], promised: int
+) -> None:
+    made = Statement(lines, None)
+    kept = made.keeps_availability(ServiceLevel(availability_permille=promised))
+    if made.counted_count:
+        assert kept == (Fraction(made.ok_count, made.counted_count) >= Fraction(promised, 1000))
+        assert made.availability_permille == made.ok_count * 1000 // made.counted_count
+    else:
+        assert kept is None
+
+
+def test_what_is_not_promised_or_not_measured_is_neither_kept_nor_broken() -> None:
+    line = StatementLine(OK, "EUR", 3, 0)
+    nothing, all_ok = Statement([], None), Statement([line], (1000, 2000, 3000))
+    promise = ServiceLevel(availability_permille=999, percentile_95_ms=2)
+    for made, wanted in ((nothing, promise), (all_ok, ServiceLevel())):
+        assert made.keeps_availability(wanted) is None
+        assert made.keeps_percentile_95(wanted) is None
+    assert all_ok.keeps_percentile_95(promise) is True
+    assert Statement([line], (1000, 2001, 3000)).keeps_percentile_95(promise) is False
+    assert promised_service_level(ContractTerms()) is None
+
+
+async def test_a_statement_says_whether_the_contracts_promise_was_kept(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_ns = instant_ns(2026, 2, 3)
+    await desk.keep(
+        *(entry_of(started_ns=start_ns, duration_us=5001) for _ in range(3)),
+        entry_of(started_ns=start_ns, status=TIMED_OUT),
+        entry_of(started_ns=start_ns, status=CANCELLED),
+    )
+    for permille, time_ms, kept in ((750, 6, True), (751, 5, False)):
+        promise = ServiceLevel(permille, time_ms)
+        monkeypatch.setattr(
+            transaction_rendering, "promised_service_level", lambda _, promise=promise: promise
+        )
+        told = (await statement(desk.partner("evsp"))).promise
+        assert (told.availability_permille, told.percentile_95_ms) == (permille, time_ms)
+        assert (told.is_availability_kept, told.is_percentile_95_kept) == (kept, kept)
 
 
 @given(year=st.integers(2000, 2999), number=st.integers(1, 12))

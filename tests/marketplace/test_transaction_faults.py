@@ -34,6 +34,7 @@ from marketplace.durable_writer import WriterLimits
 from marketplace.spill import LOCK_SUFFIX, SUFFIX, adopt, open_own
 from marketplace.transaction_batch import Batch
 from marketplace.transaction_log import DurableTransactionLog
+from tests.log_chains import breaks_of
 from tests.transaction_log_support import (
     FAST,
     IN_DOUBT,
@@ -129,6 +130,7 @@ async def assert_accounts_hold(url: str, account: Account) -> None:
     failed = [row["call_id"] for row in await rows(url, "failed_call")]
     assert sorted(failed) == sorted(account.failed_calls)
     assert len(found) > 50
+    assert await breaks_of(url) == [], "chains neither fork nor skip"
 
 
 async def start_again(server: EmbeddedPostgres, *, children: bool) -> None:

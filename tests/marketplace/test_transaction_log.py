@@ -123,7 +123,8 @@ async def test_every_provider_asked_has_one_entry_as_it_was_given(
     row = dict(kept["second"])
     assert row.pop("started_at").timestamp() == pytest.approx(1_800_000_000.123456)
     assert row.pop("worker_id") == log.worker_id
-    del row["recorded_at"]
+    for name in ("recorded_at", "chain_id", "sequence", "nonce", "record_hash", "chain_hash"):
+        assert row.pop(name) is not None
     assert row == {name: getattr(given[1], name) for name in row}
 
 
@@ -242,6 +243,18 @@ async def test_metrics_show_the_state_and_count_what_happened_once(tmp_path: Pat
     assert registry.get_sample_value(prefix + "spill_records") == 3
     assert registry.get_sample_value(prefix + "spilling") == 1
     assert registry.get_sample_value(prefix + "failed_calls_dropped_total") == 0
+
+
+async def test_metrics_count_failed_calls_that_the_interceptor_gave_up(tmp_path: Path) -> None:
+    registry, lost = CollectorRegistry(), [0]
+    metrics = TransactionLogMetrics(registry)
+    metrics.watch_lost(lambda: lost[0])
+    async with running(log_without_database(tmp_path)) as log:
+        for so_far in (0, 2, 2, 3):
+            lost[0] = so_far
+            metrics.update(log.figures())
+    name = "gemarket_transaction_log_failed_calls_lost_total"
+    assert registry.get_sample_value(name) == 3
 
 
 async def test_the_observer_is_told_from_the_start(tmp_path: Path) -> None:

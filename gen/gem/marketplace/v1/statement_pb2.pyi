@@ -38,6 +38,7 @@ class MonthlyStatement(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     SERVICE_LEVEL_FIELD_NUMBER: _builtins.int
+    PROMISE_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """Contract whose entries these are."""
     requester_id: _builtins.str
@@ -70,6 +71,10 @@ class MonthlyStatement(_message.Message):
     def service_level(self) -> Global___ServiceLevel:
         """What the provider reached."""
 
+    @_builtins.property
+    def promise(self) -> Global___ServiceLevelPromise:
+        """What the contract promises, and whether it was kept. Unset where it promises nothing."""
+
     def __init__(
         self,
         *,
@@ -84,10 +89,11 @@ class MonthlyStatement(_message.Message):
         values: _abc.Iterable[_money_pb2.Money] | None = ...,
         lines: _abc.Iterable[Global___StatementLine] | None = ...,
         service_level: Global___ServiceLevel | None = ...,
+        promise: Global___ServiceLevelPromise | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "service_level", b"service_level"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "promise", b"promise", "service_level", b"service_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "failed_count", b"failed_count", "lines", b"lines", "month_ended", b"month_ended", "period", b"period", "provider_id", b"provider_id", "requester_id", b"requester_id", "service_id", b"service_id", "service_level", b"service_level", "transaction_count", b"transaction_count", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "failed_count", b"failed_count", "lines", b"lines", "month_ended", b"month_ended", "period", b"period", "promise", b"promise", "provider_id", b"provider_id", "requester_id", b"requester_id", "service_id", b"service_id", "service_level", b"service_level", "transaction_count", b"transaction_count", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -137,6 +143,7 @@ class ServiceLevel(_message.Message):
     MEDIAN_US_FIELD_NUMBER: _builtins.int
     PERCENTILE_95_US_FIELD_NUMBER: _builtins.int
     PERCENTILE_99_US_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_PERMILLE_FIELD_NUMBER: _builtins.int
     counted_count: _builtins.int
     """Number of entries that count: all but those that the requester cancelled."""
     ok_count: _builtins.int
@@ -151,6 +158,10 @@ class ServiceLevel(_message.Message):
     """The time that 95 of 100 OK answers did not exceed, in microseconds."""
     percentile_99_us: _builtins.int
     """The time that 99 of 100 OK answers did not exceed, in microseconds."""
+    availability_permille: _builtins.int
+    """Availability: share of OK among those that count, in thousandths, rounded down. Unset where
+    none counts.
+    """
     def __init__(
         self,
         *,
@@ -160,11 +171,14 @@ class ServiceLevel(_message.Message):
         median_us: _builtins.int | None = ...,
         percentile_95_us: _builtins.int | None = ...,
         percentile_99_us: _builtins.int | None = ...,
+        availability_permille: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_median_us", b"_median_us", "_ok_share_ppm", b"_ok_share_ppm", "_percentile_95_us", b"_percentile_95_us", "_percentile_99_us", b"_percentile_99_us", "median_us", b"median_us", "ok_share_ppm", b"ok_share_ppm", "percentile_95_us", b"percentile_95_us", "percentile_99_us", b"percentile_99_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability_permille", b"_availability_permille", "_median_us", b"_median_us", "_ok_share_ppm", b"_ok_share_ppm", "_percentile_95_us", b"_percentile_95_us", "_percentile_99_us", b"_percentile_99_us", "availability_permille", b"availability_permille", "median_us", b"median_us", "ok_share_ppm", b"ok_share_ppm", "percentile_95_us", b"percentile_95_us", "percentile_99_us", b"percentile_99_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_median_us", b"_median_us", "_ok_share_ppm", b"_ok_share_ppm", "_percentile_95_us", b"_percentile_95_us", "_percentile_99_us", b"_percentile_99_us", "counted_count", b"counted_count", "median_us", b"median_us", "ok_count", b"ok_count", "ok_share_ppm", b"ok_share_ppm", "percentile_95_us", b"percentile_95_us", "percentile_99_us", b"percentile_99_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability_permille", b"_availability_permille", "_median_us", b"_median_us", "_ok_share_ppm", b"_ok_share_ppm", "_percentile_95_us", b"_percentile_95_us", "_percentile_99_us", b"_percentile_99_us", "availability_permille", b"availability_permille", "counted_count", b"counted_count", "median_us", b"median_us", "ok_count", b"ok_count", "ok_share_ppm", b"ok_share_ppm", "percentile_95_us", b"percentile_95_us", "percentile_99_us", b"percentile_99_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__availability_permille: _TypeAlias = _typing.Literal["availability_permille"]  # noqa: Y015
+    _WhichOneofArgType__availability_permille: _TypeAlias = _typing.Literal["_availability_permille", b"_availability_permille"]  # noqa: Y015
     _WhichOneofReturnType__median_us: _TypeAlias = _typing.Literal["median_us"]  # noqa: Y015
     _WhichOneofArgType__median_us: _TypeAlias = _typing.Literal["_median_us", b"_median_us"]  # noqa: Y015
     _WhichOneofReturnType__ok_share_ppm: _TypeAlias = _typing.Literal["ok_share_ppm"]  # noqa: Y015
@@ -173,6 +187,8 @@ class ServiceLevel(_message.Message):
     _WhichOneofArgType__percentile_95_us: _TypeAlias = _typing.Literal["_percentile_95_us", b"_percentile_95_us"]  # noqa: Y015
     _WhichOneofReturnType__percentile_99_us: _TypeAlias = _typing.Literal["percentile_99_us"]  # noqa: Y015
     _WhichOneofArgType__percentile_99_us: _TypeAlias = _typing.Literal["_percentile_99_us", b"_percentile_99_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__availability_permille) -> _WhichOneofReturnType__availability_permille | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__median_us) -> _WhichOneofReturnType__median_us | None: ...
     @_typing.overload
@@ -183,3 +199,48 @@ class ServiceLevel(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__percentile_99_us) -> _WhichOneofReturnType__percentile_99_us | None: ...
 
 Global___ServiceLevel: _TypeAlias = ServiceLevel  # noqa: Y015
+
+@_typing.final
+class ServiceLevelPromise(_message.Message):
+    """What a contract promises of its service, and whether the month kept it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AVAILABILITY_PERMILLE_FIELD_NUMBER: _builtins.int
+    PERCENTILE_95_MS_FIELD_NUMBER: _builtins.int
+    IS_AVAILABILITY_KEPT_FIELD_NUMBER: _builtins.int
+    IS_PERCENTILE_95_KEPT_FIELD_NUMBER: _builtins.int
+    availability_permille: _builtins.int
+    """Least share of OK among the entries that count, in thousandths. 0 promises nothing."""
+    percentile_95_ms: _builtins.int
+    """Time within which 95 of 100 OK answers end, in milliseconds. 0 promises nothing."""
+    is_availability_kept: _builtins.bool
+    """Whether the availability was at least what is promised, not rounded. Unset where nothing is
+    promised or no entry counts.
+    """
+    is_percentile_95_kept: _builtins.bool
+    """Whether percentile 95 did not exceed what is promised. Unset where nothing is promised or no
+    answer was OK.
+    """
+    def __init__(
+        self,
+        *,
+        availability_permille: _builtins.int = ...,
+        percentile_95_ms: _builtins.int = ...,
+        is_availability_kept: _builtins.bool | None = ...,
+        is_percentile_95_kept: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_is_availability_kept", b"_is_availability_kept", "_is_percentile_95_kept", b"_is_percentile_95_kept", "is_availability_kept", b"is_availability_kept", "is_percentile_95_kept", b"is_percentile_95_kept"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_availability_kept", b"_is_availability_kept", "_is_percentile_95_kept", b"_is_percentile_95_kept", "availability_permille", b"availability_permille", "is_availability_kept", b"is_availability_kept", "is_percentile_95_kept", b"is_percentile_95_kept", "percentile_95_ms", b"percentile_95_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__is_availability_kept: _TypeAlias = _typing.Literal["is_availability_kept"]  # noqa: Y015
+    _WhichOneofArgType__is_availability_kept: _TypeAlias = _typing.Literal["_is_availability_kept", b"_is_availability_kept"]  # noqa: Y015
+    _WhichOneofReturnType__is_percentile_95_kept: _TypeAlias = _typing.Literal["is_percentile_95_kept"]  # noqa: Y015
+    _WhichOneofArgType__is_percentile_95_kept: _TypeAlias = _typing.Literal["_is_percentile_95_kept", b"_is_percentile_95_kept"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_availability_kept) -> _WhichOneofReturnType__is_availability_kept | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_percentile_95_kept) -> _WhichOneofReturnType__is_percentile_95_kept | None: ...
+
+Global___ServiceLevelPromise: _TypeAlias = ServiceLevelPromise  # noqa: Y015

@@ -25,6 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import paging_pb2 as gem_dot_common_dot_v1_dot_paging__pb2
 from gem.common.v1 import time_range_pb2 as gem_dot_common_dot_v1_dot_time__range__pb2
+from gem.marketplace.v1 import log_evidence_pb2 as gem_dot_marketplace_dot_v1_dot_log__evidence__pb2
 from gem.marketplace.v1 import statement_pb2 as gem_dot_marketplace_dot_v1_dot_statement__pb2
 from gem.marketplace.v1 import transaction_pb2 as gem_dot_marketplace_dot_v1_dot_transaction__pb2
 from gem.mesh.v1 import error_reason_pb2 as gem_dot_mesh_dot_v1_dot_error__reason__pb2
@@ -32,7 +33,7 @@ from gem.mesh.v1 import provider_answer_pb2 as gem_dot_mesh_dot_v1_dot_provider_
 from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,gem/marketplace/v1/transaction_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a\x1egem/common/v1/time_range.proto\x1a\"gem/marketplace/v1/statement.proto\x1a$gem/marketplace/v1/transaction.proto\x1a\x1egem/mesh/v1/error_reason.proto\x1a!gem/mesh/v1/provider_answer.proto\x1a\x1cgem/options/v1/options.proto\"\xb5\x02\n\nValueRange\x12(\n\rcurrency_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12\x19\n\x0cleast_micros\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bmost_micros\x18\x03 \x01(\x03H\x01\x88\x01\x01:\xa6\x01\xbaH\xa2\x01\x1a\x9f\x01\n\x11value_range.order\x12.most_micros must not be less than least_micros\x1aZ!has(this.least_micros) || !has(this.most_micros) || this.least_micros <= this.most_microsB\x0f\n\r_least_microsB\x0e\n\x0c_most_micros\"\x9e\x04\n\x11TransactionFilter\x12\'\n\x0crequester_id\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12&\n\x0bprovider_id\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12&\n\x0b\x63ontract_id\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x18@2\x08^[ -~]*$\x12\x1c\n\x07\x63\x61ll_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12%\n\nservice_id\x18\x05 \x01(\tB\x11\xbaH\x0er\x0c\x18@2\x08^[ -~]*$\x12\"\n\x06method\x18\x06 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x04\x32\x08^[ -~]*$\x12@\n\x08statuses\x18\x07 \x03(\x0e\x32\x19.gem.mesh.v1.AnswerStatusB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12(\n\x06period\x18\x08 \x01(\x0b\x32\x18.gem.common.v1.TimeRange\x12;\n\x04role\x18\t \x01(\x0e\x32#.gem.marketplace.v1.TransactionRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x08party_id\x18\n \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12*\n\x0f\x63ounterparty_id\x18\x0b \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12-\n\x05value\x18\x0c \x01(\x0b\x32\x1e.gem.marketplace.v1.ValueRange\"9\n\x15GetTransactionRequest\x12 \n\x0etransaction_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"U\n\x16GetTransactionResponse\x12;\n\x0btransaction\x18\x01 \x01(\x0b\x32&.gem.marketplace.v1.ServiceTransaction\"\xb9\x01\n\x17ListTransactionsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.gem.marketplace.v1.TransactionFilter\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\x12=\n\x05order\x18\x03 \x01(\x0e\x32$.gem.marketplace.v1.TransactionOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x8a\x01\n\x18ListTransactionsResponse\x12G\n\x0ctransactions\x18\x01 \x03(\x0b\x32&.gem.marketplace.v1.ServiceTransactionB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\x7f\n\x1cSummarizeTransactionsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.gem.marketplace.v1.TransactionFilter\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x87\x01\n\x1dSummarizeTransactionsResponse\x12?\n\x06totals\x18\x01 \x03(\x0b\x32$.gem.marketplace.v1.TransactionTotalB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\xd3\x01\n\x16ListFailedCallsRequest\x12\'\n\x0crequester_id\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12<\n\x07reasons\x18\x02 \x03(\x0e\x32\x18.gem.mesh.v1.ErrorReasonB\x11\xbaH\x0e\x92\x01\x0b\x10@\x18\x01\"\x05\x82\x01\x02\x10\x01\x12(\n\x06period\x18\x03 \x01(\x0b\x32\x18.gem.common.v1.TimeRange\x12(\n\x04page\x18\x04 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x81\x01\n\x17ListFailedCallsResponse\x12?\n\x0c\x66\x61iled_calls\x18\x01 \x03(\x0b\x32\x1e.gem.marketplace.v1.FailedCallB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\xe0\x01\n\x19\x45xportTransactionsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.gem.marketplace.v1.TransactionFilter\x12=\n\x05order\x18\x02 \x01(\x0e\x32$.gem.marketplace.v1.TransactionOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12<\n\x06\x66ormat\x18\x03 \x01(\x0e\x32 .gem.marketplace.v1.ExportFormatB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0f\n\x07\x63ounted\x18\x04 \x01(\x08\"\xa8\x01\n\x1a\x45xportTransactionsResponse\x12\x1a\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1e\n\rwritten_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12!\n\x0btotal_count\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1b\n\nmedia_type\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x42\x0e\n\x0c_total_count\"y\n\x1aGetMonthlyStatementRequest\x12(\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x13\xbaH\x10r\x0e\x10\x01\x18@2\x08^[ -~]*$\x12\x31\n\x05month\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^2[0-9]{3}-(0[1-9]|1[0-2])$\"V\n\x1bGetMonthlyStatementResponse\x12\x37\n\tstatement\x18\x01 \x01(\x0b\x32$.gem.marketplace.v1.MonthlyStatement*\xa8\x01\n\x0fTransactionRole\x12 \n\x1cTRANSACTION_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSACTION_ROLE_BUYER\x10\x01\x12\x1b\n\x17TRANSACTION_ROLE_SELLER\x10\x02\x12\x1b\n\x17TRANSACTION_ROLE_DEBTOR\x10\x03\x12\x1d\n\x19TRANSACTION_ROLE_CREDITOR\x10\x04*\xd4\x01\n\x10TransactionOrder\x12!\n\x1dTRANSACTION_ORDER_UNSPECIFIED\x10\x00\x12\"\n\x1eTRANSACTION_ORDER_LATEST_FIRST\x10\x01\x12$\n TRANSACTION_ORDER_EARLIEST_FIRST\x10\x02\x12)\n%TRANSACTION_ORDER_HIGHEST_VALUE_FIRST\x10\x03\x12(\n$TRANSACTION_ORDER_LOWEST_VALUE_FIRST\x10\x04*z\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORMAT_CSV\x10\x01\x12\x1c\n\x18\x45XPORT_FORMAT_JSON_LINES\x10\x02\x12\x16\n\x12\x45XPORT_FORMAT_XLSX\x10\x03\x32\x90\x06\n\x12TransactionService\x12s\n\x0eGetTransaction\x12).gem.marketplace.v1.GetTransactionRequest\x1a*.gem.marketplace.v1.GetTransactionResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12y\n\x10ListTransactions\x12+.gem.marketplace.v1.ListTransactionsRequest\x1a,.gem.marketplace.v1.ListTransactionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x88\x01\n\x15SummarizeTransactions\x12\x30.gem.marketplace.v1.SummarizeTransactionsRequest\x1a\x31.gem.marketplace.v1.SummarizeTransactionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12v\n\x0fListFailedCalls\x12*.gem.marketplace.v1.ListFailedCallsRequest\x1a+.gem.marketplace.v1.ListFailedCallsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x81\x01\n\x12\x45xportTransactions\x12-.gem.marketplace.v1.ExportTransactionsRequest\x1a..gem.marketplace.v1.ExportTransactionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x30\x01\x12\x82\x01\n\x13GetMonthlyStatement\x12..gem.marketplace.v1.GetMonthlyStatementRequest\x1a/.gem.marketplace.v1.GetMonthlyStatementResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,gem/marketplace/v1/transaction_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a\x1egem/common/v1/time_range.proto\x1a%gem/marketplace/v1/log_evidence.proto\x1a\"gem/marketplace/v1/statement.proto\x1a$gem/marketplace/v1/transaction.proto\x1a\x1egem/mesh/v1/error_reason.proto\x1a!gem/mesh/v1/provider_answer.proto\x1a\x1cgem/options/v1/options.proto\"\xb5\x02\n\nValueRange\x12(\n\rcurrency_code\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12\x19\n\x0cleast_micros\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bmost_micros\x18\x03 \x01(\x03H\x01\x88\x01\x01:\xa6\x01\xbaH\xa2\x01\x1a\x9f\x01\n\x11value_range.order\x12.most_micros must not be less than least_micros\x1aZ!has(this.least_micros) || !has(this.most_micros) || this.least_micros <= this.most_microsB\x0f\n\r_least_microsB\x0e\n\x0c_most_micros\"\x9e\x04\n\x11TransactionFilter\x12\'\n\x0crequester_id\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12&\n\x0bprovider_id\x18\x02 \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12&\n\x0b\x63ontract_id\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x18@2\x08^[ -~]*$\x12\x1c\n\x07\x63\x61ll_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12%\n\nservice_id\x18\x05 \x01(\tB\x11\xbaH\x0er\x0c\x18@2\x08^[ -~]*$\x12\"\n\x06method\x18\x06 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x04\x32\x08^[ -~]*$\x12@\n\x08statuses\x18\x07 \x03(\x0e\x32\x19.gem.mesh.v1.AnswerStatusB\x13\xbaH\x10\x92\x01\r\x10\x10\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12(\n\x06period\x18\x08 \x01(\x0b\x32\x18.gem.common.v1.TimeRange\x12;\n\x04role\x18\t \x01(\x0e\x32#.gem.marketplace.v1.TransactionRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x08party_id\x18\n \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12*\n\x0f\x63ounterparty_id\x18\x0b \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12-\n\x05value\x18\x0c \x01(\x0b\x32\x1e.gem.marketplace.v1.ValueRange\"9\n\x15GetTransactionRequest\x12 \n\x0etransaction_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"U\n\x16GetTransactionResponse\x12;\n\x0btransaction\x18\x01 \x01(\x0b\x32&.gem.marketplace.v1.ServiceTransaction\"\xb9\x01\n\x17ListTransactionsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.gem.marketplace.v1.TransactionFilter\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\x12=\n\x05order\x18\x03 \x01(\x0e\x32$.gem.marketplace.v1.TransactionOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x8a\x01\n\x18ListTransactionsResponse\x12G\n\x0ctransactions\x18\x01 \x03(\x0b\x32&.gem.marketplace.v1.ServiceTransactionB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\x7f\n\x1cSummarizeTransactionsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.gem.marketplace.v1.TransactionFilter\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x87\x01\n\x1dSummarizeTransactionsResponse\x12?\n\x06totals\x18\x01 \x03(\x0b\x32$.gem.marketplace.v1.TransactionTotalB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\xd3\x01\n\x16ListFailedCallsRequest\x12\'\n\x0crequester_id\x18\x01 \x01(\tB\x11\xbaH\x0er\x0c\x18?2\x08^[ -~]*$\x12<\n\x07reasons\x18\x02 \x03(\x0e\x32\x18.gem.mesh.v1.ErrorReasonB\x11\xbaH\x0e\x92\x01\x0b\x10@\x18\x01\"\x05\x82\x01\x02\x10\x01\x12(\n\x06period\x18\x03 \x01(\x0b\x32\x18.gem.common.v1.TimeRange\x12(\n\x04page\x18\x04 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x81\x01\n\x17ListFailedCallsResponse\x12?\n\x0c\x66\x61iled_calls\x18\x01 \x03(\x0b\x32\x1e.gem.marketplace.v1.FailedCallB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\xe0\x01\n\x19\x45xportTransactionsRequest\x12\x35\n\x06\x66ilter\x18\x01 \x01(\x0b\x32%.gem.marketplace.v1.TransactionFilter\x12=\n\x05order\x18\x02 \x01(\x0e\x32$.gem.marketplace.v1.TransactionOrderB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12<\n\x06\x66ormat\x18\x03 \x01(\x0e\x32 .gem.marketplace.v1.ExportFormatB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x0f\n\x07\x63ounted\x18\x04 \x01(\x08\"\xa8\x01\n\x1a\x45xportTransactionsResponse\x12\x1a\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1e\n\rwritten_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12!\n\x0btotal_count\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x1b\n\nmedia_type\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x42\x0e\n\x0c_total_count\"y\n\x1aGetMonthlyStatementRequest\x12(\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x13\xbaH\x10r\x0e\x10\x01\x18@2\x08^[ -~]*$\x12\x31\n\x05month\x18\x02 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^2[0-9]{3}-(0[1-9]|1[0-2])$\"V\n\x1bGetMonthlyStatementResponse\x12\x37\n\tstatement\x18\x01 \x01(\x0b\x32$.gem.marketplace.v1.MonthlyStatement\"\xb3\x01\n\x12GetLogHeadsRequest\x12\x39\n\tfirst_day\x18\x01 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12\x38\n\x08last_day\x18\x02 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12(\n\x04page\x18\x03 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\xaa\x01\n\x13GetLogHeadsResponse\x12\x35\n\x05heads\x18\x01 \x03(\x0b\x32\x1b.gem.marketplace.v1.LogHeadB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12\x35\n\x08register\x18\x02 \x01(\x0b\x32#.gem.marketplace.v1.LogRegisterHead\x12%\n\x04page\x18\x03 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"L\n\x18\x45xportLogEvidenceRequest\x12\x30\n\x03\x64\x61y\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^[0-9]{4}-[0-9]{2}-[0-9]{2}$\"~\n\x19\x45xportLogEvidenceResponse\x12*\n\x05start\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.LogHead\x12\x35\n\x05links\x18\x02 \x03(\x0b\x32\x1b.gem.marketplace.v1.LogLinkB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07*\xa8\x01\n\x0fTransactionRole\x12 \n\x1cTRANSACTION_ROLE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TRANSACTION_ROLE_BUYER\x10\x01\x12\x1b\n\x17TRANSACTION_ROLE_SELLER\x10\x02\x12\x1b\n\x17TRANSACTION_ROLE_DEBTOR\x10\x03\x12\x1d\n\x19TRANSACTION_ROLE_CREDITOR\x10\x04*\xd4\x01\n\x10TransactionOrder\x12!\n\x1dTRANSACTION_ORDER_UNSPECIFIED\x10\x00\x12\"\n\x1eTRANSACTION_ORDER_LATEST_FIRST\x10\x01\x12$\n TRANSACTION_ORDER_EARLIEST_FIRST\x10\x02\x12)\n%TRANSACTION_ORDER_HIGHEST_VALUE_FIRST\x10\x03\x12(\n$TRANSACTION_ORDER_LOWEST_VALUE_FIRST\x10\x04*z\n\x0c\x45xportFormat\x12\x1d\n\x19\x45XPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORMAT_CSV\x10\x01\x12\x1c\n\x18\x45XPORT_FORMAT_JSON_LINES\x10\x02\x12\x16\n\x12\x45XPORT_FORMAT_XLSX\x10\x03\x32\xfa\x07\n\x12TransactionService\x12s\n\x0eGetTransaction\x12).gem.marketplace.v1.GetTransactionRequest\x1a*.gem.marketplace.v1.GetTransactionResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12y\n\x10ListTransactions\x12+.gem.marketplace.v1.ListTransactionsRequest\x1a,.gem.marketplace.v1.ListTransactionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x88\x01\n\x15SummarizeTransactions\x12\x30.gem.marketplace.v1.SummarizeTransactionsRequest\x1a\x31.gem.marketplace.v1.SummarizeTransactionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12v\n\x0fListFailedCalls\x12*.gem.marketplace.v1.ListFailedCallsRequest\x1a+.gem.marketplace.v1.ListFailedCallsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x81\x01\n\x12\x45xportTransactions\x12-.gem.marketplace.v1.ExportTransactionsRequest\x1a..gem.marketplace.v1.ExportTransactionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x30\x01\x12j\n\x0bGetLogHeads\x12&.gem.marketplace.v1.GetLogHeadsRequest\x1a\'.gem.marketplace.v1.GetLogHeadsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12|\n\x11\x45xportLogEvidence\x12,.gem.marketplace.v1.ExportLogEvidenceRequest\x1a-.gem.marketplace.v1.ExportLogEvidenceResponse\"\x08\x90\x02\x01\xfa\x9f\x19\x01\x01\x30\x01\x12\x82\x01\n\x13GetMonthlyStatement\x12..gem.marketplace.v1.GetMonthlyStatementRequest\x1a/.gem.marketplace.v1.GetMonthlyStatementResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -93,6 +94,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMONTHLYSTATEMENTREQUEST'].fields_by_name['contract_id']._serialized_options = b'\272H\020r\016\020\001\030@2\010^[ -~]*$'
   _globals['_GETMONTHLYSTATEMENTREQUEST'].fields_by_name['month']._loaded_options = None
   _globals['_GETMONTHLYSTATEMENTREQUEST'].fields_by_name['month']._serialized_options = b'\272H\037r\0352\033^2[0-9]{3}-(0[1-9]|1[0-2])$'
+  _globals['_GETLOGHEADSREQUEST'].fields_by_name['first_day']._loaded_options = None
+  _globals['_GETLOGHEADSREQUEST'].fields_by_name['first_day']._serialized_options = b'\272H#r!2\037^([0-9]{4}-[0-9]{2}-[0-9]{2})?$'
+  _globals['_GETLOGHEADSREQUEST'].fields_by_name['last_day']._loaded_options = None
+  _globals['_GETLOGHEADSREQUEST'].fields_by_name['last_day']._serialized_options = b'\272H#r!2\037^([0-9]{4}-[0-9]{2}-[0-9]{2})?$'
+  _globals['_GETLOGHEADSRESPONSE'].fields_by_name['heads']._loaded_options = None
+  _globals['_GETLOGHEADSRESPONSE'].fields_by_name['heads']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_EXPORTLOGEVIDENCEREQUEST'].fields_by_name['day']._loaded_options = None
+  _globals['_EXPORTLOGEVIDENCEREQUEST'].fields_by_name['day']._serialized_options = b'\272H r\0362\034^[0-9]{4}-[0-9]{2}-[0-9]{2}$'
+  _globals['_EXPORTLOGEVIDENCERESPONSE'].fields_by_name['links']._loaded_options = None
+  _globals['_EXPORTLOGEVIDENCERESPONSE'].fields_by_name['links']._serialized_options = b'\272H\006\222\001\003\020\350\007'
   _globals['_TRANSACTIONSERVICE'].methods_by_name['GetTransaction']._loaded_options = None
   _globals['_TRANSACTIONSERVICE'].methods_by_name['GetTransaction']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_TRANSACTIONSERVICE'].methods_by_name['ListTransactions']._loaded_options = None
@@ -103,42 +114,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSACTIONSERVICE'].methods_by_name['ListFailedCalls']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_TRANSACTIONSERVICE'].methods_by_name['ExportTransactions']._loaded_options = None
   _globals['_TRANSACTIONSERVICE'].methods_by_name['ExportTransactions']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_TRANSACTIONSERVICE'].methods_by_name['GetLogHeads']._loaded_options = None
+  _globals['_TRANSACTIONSERVICE'].methods_by_name['GetLogHeads']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_TRANSACTIONSERVICE'].methods_by_name['ExportLogEvidence']._loaded_options = None
+  _globals['_TRANSACTIONSERVICE'].methods_by_name['ExportLogEvidence']._serialized_options = b'\220\002\001\372\237\031\001\001'
   _globals['_TRANSACTIONSERVICE'].methods_by_name['GetMonthlyStatement']._loaded_options = None
   _globals['_TRANSACTIONSERVICE'].methods_by_name['GetMonthlyStatement']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
-  _globals['_TRANSACTIONROLE']._serialized_start=2883
-  _globals['_TRANSACTIONROLE']._serialized_end=3051
-  _globals['_TRANSACTIONORDER']._serialized_start=3054
-  _globals['_TRANSACTIONORDER']._serialized_end=3266
-  _globals['_EXPORTFORMAT']._serialized_start=3268
-  _globals['_EXPORTFORMAT']._serialized_end=3390
-  _globals['_VALUERANGE']._serialized_start=329
-  _globals['_VALUERANGE']._serialized_end=638
-  _globals['_TRANSACTIONFILTER']._serialized_start=641
-  _globals['_TRANSACTIONFILTER']._serialized_end=1183
-  _globals['_GETTRANSACTIONREQUEST']._serialized_start=1185
-  _globals['_GETTRANSACTIONREQUEST']._serialized_end=1242
-  _globals['_GETTRANSACTIONRESPONSE']._serialized_start=1244
-  _globals['_GETTRANSACTIONRESPONSE']._serialized_end=1329
-  _globals['_LISTTRANSACTIONSREQUEST']._serialized_start=1332
-  _globals['_LISTTRANSACTIONSREQUEST']._serialized_end=1517
-  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_start=1520
-  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_end=1658
-  _globals['_SUMMARIZETRANSACTIONSREQUEST']._serialized_start=1660
-  _globals['_SUMMARIZETRANSACTIONSREQUEST']._serialized_end=1787
-  _globals['_SUMMARIZETRANSACTIONSRESPONSE']._serialized_start=1790
-  _globals['_SUMMARIZETRANSACTIONSRESPONSE']._serialized_end=1925
-  _globals['_LISTFAILEDCALLSREQUEST']._serialized_start=1928
-  _globals['_LISTFAILEDCALLSREQUEST']._serialized_end=2139
-  _globals['_LISTFAILEDCALLSRESPONSE']._serialized_start=2142
-  _globals['_LISTFAILEDCALLSRESPONSE']._serialized_end=2271
-  _globals['_EXPORTTRANSACTIONSREQUEST']._serialized_start=2274
-  _globals['_EXPORTTRANSACTIONSREQUEST']._serialized_end=2498
-  _globals['_EXPORTTRANSACTIONSRESPONSE']._serialized_start=2501
-  _globals['_EXPORTTRANSACTIONSRESPONSE']._serialized_end=2669
-  _globals['_GETMONTHLYSTATEMENTREQUEST']._serialized_start=2671
-  _globals['_GETMONTHLYSTATEMENTREQUEST']._serialized_end=2792
-  _globals['_GETMONTHLYSTATEMENTRESPONSE']._serialized_start=2794
-  _globals['_GETMONTHLYSTATEMENTRESPONSE']._serialized_end=2880
-  _globals['_TRANSACTIONSERVICE']._serialized_start=3393
-  _globals['_TRANSACTIONSERVICE']._serialized_end=4177
+  _globals['_TRANSACTIONROLE']._serialized_start=3483
+  _globals['_TRANSACTIONROLE']._serialized_end=3651
+  _globals['_TRANSACTIONORDER']._serialized_start=3654
+  _globals['_TRANSACTIONORDER']._serialized_end=3866
+  _globals['_EXPORTFORMAT']._serialized_start=3868
+  _globals['_EXPORTFORMAT']._serialized_end=3990
+  _globals['_VALUERANGE']._serialized_start=368
+  _globals['_VALUERANGE']._serialized_end=677
+  _globals['_TRANSACTIONFILTER']._serialized_start=680
+  _globals['_TRANSACTIONFILTER']._serialized_end=1222
+  _globals['_GETTRANSACTIONREQUEST']._serialized_start=1224
+  _globals['_GETTRANSACTIONREQUEST']._serialized_end=1281
+  _globals['_GETTRANSACTIONRESPONSE']._serialized_start=1283
+  _globals['_GETTRANSACTIONRESPONSE']._serialized_end=1368
+  _globals['_LISTTRANSACTIONSREQUEST']._serialized_start=1371
+  _globals['_LISTTRANSACTIONSREQUEST']._serialized_end=1556
+  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_start=1559
+  _globals['_LISTTRANSACTIONSRESPONSE']._serialized_end=1697
+  _globals['_SUMMARIZETRANSACTIONSREQUEST']._serialized_start=1699
+  _globals['_SUMMARIZETRANSACTIONSREQUEST']._serialized_end=1826
+  _globals['_SUMMARIZETRANSACTIONSRESPONSE']._serialized_start=1829
+  _globals['_SUMMARIZETRANSACTIONSRESPONSE']._serialized_end=1964
+  _globals['_LISTFAILEDCALLSREQUEST']._serialized_start=1967
+  _globals['_LISTFAILEDCALLSREQUEST']._serialized_end=2178
+  _globals['_LISTFAILEDCALLSRESPONSE']._serialized_start=2181
+  _globals['_LISTFAILEDCALLSRESPONSE']._serialized_end=2310
+  _globals['_EXPORTTRANSACTIONSREQUEST']._serialized_start=2313
+  _globals['_EXPORTTRANSACTIONSREQUEST']._serialized_end=2537
+  _globals['_EXPORTTRANSACTIONSRESPONSE']._serialized_start=2540
+  _globals['_EXPORTTRANSACTIONSRESPONSE']._serialized_end=2708
+  _globals['_GETMONTHLYSTATEMENTREQUEST']._serialized_start=2710
+  _globals['_GETMONTHLYSTATEMENTREQUEST']._serialized_end=2831
+  _globals['_GETMONTHLYSTATEMENTRESPONSE']._serialized_start=2833
+  _globals['_GETMONTHLYSTATEMENTRESPONSE']._serialized_end=2919
+  _globals['_GETLOGHEADSREQUEST']._serialized_start=2922
+  _globals['_GETLOGHEADSREQUEST']._serialized_end=3101
+  _globals['_GETLOGHEADSRESPONSE']._serialized_start=3104
+  _globals['_GETLOGHEADSRESPONSE']._serialized_end=3274
+  _globals['_EXPORTLOGEVIDENCEREQUEST']._serialized_start=3276
+  _globals['_EXPORTLOGEVIDENCEREQUEST']._serialized_end=3352
+  _globals['_EXPORTLOGEVIDENCERESPONSE']._serialized_start=3354
+  _globals['_EXPORTLOGEVIDENCERESPONSE']._serialized_end=3480
+  _globals['_TRANSACTIONSERVICE']._serialized_start=3993
+  _globals['_TRANSACTIONSERVICE']._serialized_end=5011
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Reading the transaction log."""
 from collections import abc as _abc
 from gem.common.v1 import paging_pb2 as _paging_pb2
 from gem.common.v1 import time_range_pb2 as _time_range_pb2
+from gem.marketplace.v1 import log_evidence_pb2 as _log_evidence_pb2
 from gem.marketplace.v1 import statement_pb2 as _statement_pb2
 from gem.marketplace.v1 import transaction_pb2 as _transaction_pb2
 from gem.mesh.v1 import error_reason_pb2 as _error_reason_pb2
@@ -601,3 +602,125 @@ class GetMonthlyStatementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMonthlyStatementResponse: _TypeAlias = GetMonthlyStatementResponse  # noqa: Y015
+
+@_typing.final
+class GetLogHeadsRequest(_message.Message):
+    """Asks for GetLogHeads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    first_day: _builtins.str
+    """First day in UTC, for instance `2026-02-01`. Empty means the first there is."""
+    last_day: _builtins.str
+    """Last day in UTC. Empty means the last there is."""
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageRequest:
+        """Which page. Unset means the first."""
+
+    def __init__(
+        self,
+        *,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        page: _paging_pb2.PageRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_day", b"first_day", "last_day", b"last_day", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLogHeadsRequest: _TypeAlias = GetLogHeadsRequest  # noqa: Y015
+
+@_typing.final
+class GetLogHeadsResponse(_message.Message):
+    """Answers GetLogHeads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADS_FIELD_NUMBER: _builtins.int
+    REGISTER_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[_log_evidence_pb2.LogHead]:
+        """The heads of the page, by day and chain id."""
+
+    @_builtins.property
+    def register(self) -> _log_evidence_pb2.LogRegisterHead:
+        """The register of chains at this moment."""
+
+    @_builtins.property
+    def page(self) -> _paging_pb2.PageInfo:
+        """What follows the page."""
+
+    def __init__(
+        self,
+        *,
+        heads: _abc.Iterable[_log_evidence_pb2.LogHead] | None = ...,
+        register: _log_evidence_pb2.LogRegisterHead | None = ...,
+        page: _paging_pb2.PageInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page", "register", b"register"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "page", b"page", "register", b"register"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLogHeadsResponse: _TypeAlias = GetLogHeadsResponse  # noqa: Y015
+
+@_typing.final
+class ExportLogEvidenceRequest(_message.Message):
+    """Asks for ExportLogEvidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Day in UTC on which the entries started, for instance `2026-02-28`."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLogEvidenceRequest: _TypeAlias = ExportLogEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class ExportLogEvidenceResponse(_message.Message):
+    """A piece of ExportLogEvidence. A chain that is too long for one piece goes on in the next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> _log_evidence_pb2.LogHead:
+        """A chain begins here: its id and the hash before its first entry; the sequence is 0. Unset where
+        the chain of the piece before goes on.
+        """
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[_log_evidence_pb2.LogLink]:
+        """What follows in the chain."""
+
+    def __init__(
+        self,
+        *,
+        start: _log_evidence_pb2.LogHead | None = ...,
+        links: _abc.Iterable[_log_evidence_pb2.LogLink] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportLogEvidenceResponse: _TypeAlias = ExportLogEvidenceResponse  # noqa: Y015

@@ -63,6 +63,16 @@ class TransactionServiceStub:
                 request_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsResponse.FromString,
                 _registered_method=True)
+        self.GetLogHeads = channel.unary_unary(
+                '/gem.marketplace.v1.TransactionService/GetLogHeads',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetLogHeadsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetLogHeadsResponse.FromString,
+                _registered_method=True)
+        self.ExportLogEvidence = channel.unary_stream(
+                '/gem.marketplace.v1.TransactionService/ExportLogEvidence',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportLogEvidenceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportLogEvidenceResponse.FromString,
+                _registered_method=True)
         self.GetMonthlyStatement = channel.unary_unary(
                 '/gem.marketplace.v1.TransactionService/GetMonthlyStatement',
                 request_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetMonthlyStatementRequest.SerializeToString,
@@ -113,6 +123,23 @@ class TransactionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLogHeads(self, request, context):
+        """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+        an entry was changed or taken away since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportLogEvidence(self, request, context):
+        """Streams every chain of one day: the caller's own entries in full, of others nothing but hashes.
+        Who recomputes the chains and compares them with heads that it keeps knows that its entries are
+        what was recorded. TOO_MANY_CALLS while others do so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetMonthlyStatement(self, request, context):
         """Adds up what was called under one contract in one month. NOT_FOUND where the contract does not
         exist or belongs to other partners.
@@ -148,6 +175,16 @@ def add_TransactionServiceServicer_to_server(servicer, server):
                     servicer.ExportTransactions,
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsResponse.SerializeToString,
+            ),
+            'GetLogHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLogHeads,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetLogHeadsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetLogHeadsResponse.SerializeToString,
+            ),
+            'ExportLogEvidence': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLogEvidence,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportLogEvidenceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportLogEvidenceResponse.SerializeToString,
             ),
             'GetMonthlyStatement': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMonthlyStatement,
@@ -294,6 +331,60 @@ class TransactionService:
             '/gem.marketplace.v1.TransactionService/ExportTransactions',
             gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportTransactionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.TransactionService/GetLogHeads',
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetLogHeadsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.GetLogHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportLogEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gem.marketplace.v1.TransactionService/ExportLogEvidence',
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportLogEvidenceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_transaction__service__pb2.ExportLogEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,15 @@ class TransactionServiceStub:
     """Streams the entries of a search as a file, in pieces, from one snapshot of the log. What is
     being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
     """
+    GetLogHeads: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.GetLogHeadsRequest, _transaction_service_pb2.GetLogHeadsResponse]
+    """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+    an entry was changed or taken away since.
+    """
+    ExportLogEvidence: _grpc.UnaryStreamMultiCallable[_transaction_service_pb2.ExportLogEvidenceRequest, _transaction_service_pb2.ExportLogEvidenceResponse]
+    """Streams every chain of one day: the caller's own entries in full, of others nothing but hashes.
+    Who recomputes the chains and compares them with heads that it keeps knows that its entries are
+    what was recorded. TOO_MANY_CALLS while others do so.
+    """
     GetMonthlyStatement: _grpc.UnaryUnaryMultiCallable[_transaction_service_pb2.GetMonthlyStatementRequest, _transaction_service_pb2.GetMonthlyStatementResponse]
     """Adds up what was called under one contract in one month. NOT_FOUND where the contract does not
     exist or belongs to other partners.
@@ -74,6 +83,15 @@ class TransactionServiceAsyncStub(TransactionServiceStub):
     ExportTransactions: _aio.UnaryStreamMultiCallable[_transaction_service_pb2.ExportTransactionsRequest, _transaction_service_pb2.ExportTransactionsResponse]  # type: ignore[assignment]
     """Streams the entries of a search as a file, in pieces, from one snapshot of the log. What is
     being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
+    """
+    GetLogHeads: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.GetLogHeadsRequest, _transaction_service_pb2.GetLogHeadsResponse]  # type: ignore[assignment]
+    """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+    an entry was changed or taken away since.
+    """
+    ExportLogEvidence: _aio.UnaryStreamMultiCallable[_transaction_service_pb2.ExportLogEvidenceRequest, _transaction_service_pb2.ExportLogEvidenceResponse]  # type: ignore[assignment]
+    """Streams every chain of one day: the caller's own entries in full, of others nothing but hashes.
+    Who recomputes the chains and compares them with heads that it keeps knows that its entries are
+    what was recorded. TOO_MANY_CALLS while others do so.
     """
     GetMonthlyStatement: _aio.UnaryUnaryMultiCallable[_transaction_service_pb2.GetMonthlyStatementRequest, _transaction_service_pb2.GetMonthlyStatementResponse]  # type: ignore[assignment]
     """Adds up what was called under one contract in one month. NOT_FOUND where the contract does not
@@ -127,6 +145,27 @@ class TransactionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_transaction_service_pb2.ExportTransactionsResponse], _abc.AsyncIterator[_transaction_service_pb2.ExportTransactionsResponse]]:
         """Streams the entries of a search as a file, in pieces, from one snapshot of the log. What is
         being recorded meanwhile is not part of it. TOO_MANY_CALLS while others export.
+        """
+
+    @_abc_1.abstractmethod
+    def GetLogHeads(
+        self,
+        request: _transaction_service_pb2.GetLogHeadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transaction_service_pb2.GetLogHeadsResponse, _abc.Awaitable[_transaction_service_pb2.GetLogHeadsResponse]]:
+        """Gives the heads of the log's chains, by day and chain. Whoever keeps them can show later that
+        an entry was changed or taken away since.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportLogEvidence(
+        self,
+        request: _transaction_service_pb2.ExportLogEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_transaction_service_pb2.ExportLogEvidenceResponse], _abc.AsyncIterator[_transaction_service_pb2.ExportLogEvidenceResponse]]:
+        """Streams every chain of one day: the caller's own entries in full, of others nothing but hashes.
+        Who recomputes the chains and compares them with heads that it keeps knows that its entries are
+        what was recorded. TOO_MANY_CALLS while others do so.
         """
 
     @_abc_1.abstractmethod
