@@ -56,11 +56,11 @@ WITH gone AS (
   INSERT INTO marketplace.service_transaction (transaction_id, started_at, call_id, requester_id,
     provider_id, contract_id, service_id, service_version, method, duration_us, status, reason,
     code, request_bytes, answer_bytes, request_digest, answer_digest, item_count, value_micros,
-    currency_code, worker_id)
+    currency_code, price_id, worker_id)
   SELECT transaction_id, started_at, call_id, requester_id, provider_id, contract_id, service_id,
     service_version, method,
     greatest(0, extract(epoch FROM recorded_at - started_at) * 1000000)::bigint,
-    8, 89, 2, request_bytes, 0, request_digest, ''::bytea, 0, 0, currency_code, worker_id
+    8, 89, 2, request_bytes, 0, request_digest, ''::bytea, 0, 0, currency_code, price_id, worker_id
   FROM gone
   ON CONFLICT DO NOTHING
   RETURNING transaction_id

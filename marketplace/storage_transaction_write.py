@@ -78,18 +78,20 @@ WITH resolved AS (
 INSERT INTO marketplace.service_transaction AS stored (
   transaction_id, call_id, requester_id, provider_id, contract_id, service_id, service_version,
   method, started_at, duration_us, status, reason, code, request_bytes, answer_bytes,
-  request_digest, answer_digest, item_count, value_micros, currency_code, worker_id)
+  request_digest, answer_digest, item_count, value_micros, currency_code, units, price_id,
+  worker_id)
 SELECT * FROM unnest(
   $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
   $8::text[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bigint[], $19::bigint[],
-  $20::text[], $21::uuid[])
+  $20::text[], $21::bigint[], $22::bigint[], $23::uuid[])
 ON CONFLICT (transaction_id, started_at) DO UPDATE SET
   duration_us = excluded.duration_us, status = excluded.status, reason = excluded.reason,
   code = excluded.code, request_bytes = excluded.request_bytes,
   answer_bytes = excluded.answer_bytes, request_digest = excluded.request_digest,
   answer_digest = excluded.answer_digest, item_count = excluded.item_count,
   value_micros = excluded.value_micros, currency_code = excluded.currency_code,
+  units = excluded.units, price_id = excluded.price_id,
   worker_id = excluded.worker_id, recorded_at = now()
 WHERE stored.status = 8 AND excluded.status <> 8
 """
@@ -98,12 +100,13 @@ _INTEND_AGAIN = """
 INSERT INTO marketplace.transaction_intent (
   transaction_id, call_id, requester_id, provider_id, contract_id, service_id, service_version,
   method, started_at, duration_us, status, reason, code, request_bytes, answer_bytes,
-  request_digest, answer_digest, item_count, value_micros, currency_code, worker_id)
+  request_digest, answer_digest, item_count, value_micros, currency_code, units, price_id,
+  worker_id)
 SELECT * FROM unnest(
   $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
   $8::text[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bigint[], $19::bigint[],
-  $20::text[], $21::uuid[])
+  $20::text[], $21::bigint[], $22::bigint[], $23::uuid[])
 ON CONFLICT DO NOTHING
 """
 
