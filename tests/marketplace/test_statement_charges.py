@@ -18,6 +18,7 @@ from gem.marketplace.v1 import statement_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.marketplace.v1.contract_pb2 import PriceModel
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.price import tiers_of
 from marketplace.price_tiers import graduated
 from marketplace.router.target import TransactionEntry
 from marketplace.statement_charges import (
@@ -165,17 +166,8 @@ async def test_under_a_price_per_unit_the_total_is_the_sum_of_the_log(ledger: Le
 
 
 def rated(model: PriceModel, count: int) -> int:
-    tiers = [(tier.from_count, tier.price.amount_micros) for tier in model.tiered.tiers]
-    return sum(
-        line.value_micros
-        for line in graduated([_tier(*each) for each in tiers], model.tiered.per_count, count)
-    )
-
-
-def _tier(from_count: int, micros: int) -> Any:
-    from marketplace.price_tiers import Tier
-
-    return Tier(from_count, micros)
+    found = graduated(tiers_of(model.tiered), model.tiered.per_count, count)
+    return sum(line.value_micros for line in found)
 
 
 async def test_tiers_are_rated_over_the_calls_of_the_month_and_begin_anew_with_the_next(
