@@ -39,7 +39,7 @@ def price_of(model: PriceModel, price_id: int = 0) -> Price:
         case "per_unit":
             per_unit = model.per_unit
             rated = _unit_price(
-                price_id, per_unit.unit, per_unit.price.amount_micros, per_unit.per_units
+                price_id, per_unit.unit, per_unit.price.amount_micros, per_unit.per_unit_count
             )
             return Price(0, per_unit.price.currency_code, rated)
         case "per_month":
@@ -54,7 +54,7 @@ def price_of(model: PriceModel, price_id: int = 0) -> Price:
 
 
 def _unit_price(price_id: int, unit: UnitField, micros: int = 0, per_units: int = 1) -> UnitPrice:
-    most_units = unit.most_units or UNITS_MAX
+    most_units = unit.unit_limit or UNITS_MAX
     methods = frozenset(unit.methods)
     return UnitPrice(price_id, unit.field_path, methods, most_units, micros, per_units)
 

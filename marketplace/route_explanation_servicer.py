@@ -213,7 +213,7 @@ def _candidate(explained: Explained) -> wire.RouteCandidate:
         routed=explained.routed,
         event=_event(explained.verdict.event),
         section_id=explained.section_id,
-        place=explained.place,
+        place_number=explained.place,
     )
     made.reason = int(explained.verdict.reason)
     return made  # type: ignore[no-any-return]  # enum fields take plain numbers

@@ -41,8 +41,8 @@ def transaction_message(row: Row[Any]) -> ServiceTransaction:
         answer_digest=row.answer_digest,
         item_count=row.item_count,
         value=Money(amount_micros=row.value_micros, currency_code=row.currency_code),
-        units=row.units,
-        price_id=row.price_id or 0,
+        unit_count=row.units,
+        price_number=row.price_id or 0,
     )
 
 
@@ -107,7 +107,7 @@ def charges_message(
         charges=(
             wire.StatementCharge(
                 kind=int(charge.kind),  # type: ignore[arg-type]  # an enum value
-                price_id=charge.price_id,
+                price_number=charge.price_id,
                 price=models.get(charge.price_id),
                 call_count=charge.call_count,
                 unit_count=charge.unit_count,

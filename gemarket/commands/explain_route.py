@@ -90,7 +90,7 @@ def _row(each: wire.RouteCandidate) -> tuple[str, ...]:
     why = _why(each.reason, each.event)
     if each.left_out_here:
         why += "; left out by this worker for the moment"
-    place = str(each.place) if each.routed else "no"
+    place = str(each.place_number) if each.routed else "no"
     return (place, each.provider_id, why, each.section_id, each.contract_id, each.service_id)
 
 

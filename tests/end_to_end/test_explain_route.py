@@ -113,7 +113,7 @@ async def test_a_requester_learns_why_each_of_its_contracts_is_asked_or_not(trad
     found_rows = rows(explanation)
     shown = list(found_rows)
     assert shown[:3] == trade.ids, "contract order, before what has no contract"
-    assert (found_rows[good].routed, found_rows[good].place) == (True, 1)
+    assert (found_rows[good].routed, found_rows[good].place_number) == (True, 1)
     assert found_rows[good].event.kind == "CREATED"
     for name, reason, kind in (
         (suspended, wire.ROUTE_REASON_CONTRACT_SUSPENDED, "SUSPENDED"),

@@ -31,7 +31,7 @@ def money(micros: int) -> Money:
 
 
 def per_unit(micros: int, per_units: int = 1, **unit: Any) -> PriceModel:
-    price = {"unit": {**EVSES, **unit}, "price": money(micros), "per_units": per_units}
+    price = {"unit": {**EVSES, **unit}, "price": money(micros), "per_unit_count": per_units}
     return PriceModel(per_unit=price)  # type: ignore[arg-type]  # nested messages
 
 
@@ -81,7 +81,7 @@ async def statement(party: Party, contract_id: str) -> statement_pb2.MonthlyStat
         (per_unit(5, methods=[]), "offering.price.per_unit.unit.field_path"),
         (per_unit(5, methods=["FindEvses"]), "offering.price.per_unit.unit.methods[0]"),
         (per_unit(-5), "offering.price.per_unit.price"),
-        (per_unit(5, per_units=0), "offering.price.per_unit.per_units"),
+        (per_unit(5, per_units=0), "offering.price.per_unit.per_unit_count"),
         (
             tiered(tiers=[{"price": money(1)}, {"from_count": 0, "price": money(2)}]),
             "offering.price.tiered.tiers[1].from_count",
@@ -107,25 +107,25 @@ async def test_each_provider_is_paid_by_what_its_own_answer_held(whole: WholeMar
     cheap, one = await contracted(whole, requester, per_unit(500, 3), "DE*AAA*E1", "DE*AAA*E2")
     dear, two = await contracted(whole, requester, per_unit(7000), "DE*BBB*E1")
     bad, three = await contracted(
-        whole, requester, per_unit(9, most_units=1), "DE*CCC*E1", "DE*CCC*E2"
+        whole, requester, per_unit(9, unit_limit=1), "DE*CCC*E1", "DE*CCC*E2"
     )
     answer = await stub(requester).SearchEvses(search(limit=1), timeout=10)
     assert len(answer.evses) == 1
     by_provider = {entry.provider_id: entry for entry in await entries_of(requester)}
     assert by_provider[cheap.partner_id].value == money(333)
-    assert by_provider[cheap.partner_id].units == 2
+    assert by_provider[cheap.partner_id].unit_count == 2
     assert by_provider[dear.partner_id].value == money(7000)
     refused = by_provider[bad.partner_id]
     assert (refused.status, refused.value) == (mesh.ANSWER_STATUS_INVALID_ANSWER, money(0))
-    assert not refused.HasField("units")
+    assert not refused.HasField("unit_count")
     assert "C" not in answer.evses[0].evse_id[3:6]
     for contract_id, owed in ((one, 333), (two, 7000), (three, 0)):
         made = await statement(requester, contract_id)
         assert list(made.totals) == list(made.values) == [money(owed)]
         (charge,) = made.charges
         assert (
-            charge.price_id
-            == {e.contract_id: e for e in by_provider.values()}[contract_id].price_id
+            charge.price_number
+            == {e.contract_id: e for e in by_provider.values()}[contract_id].price_number
         )
     assert await statement(cheap, one) == await statement(whole.business, one)
 

@@ -10,142 +10,32 @@ from typing import Any
 
 import pytest
 
-from foundation.certificates import new_key_and_csr, utc_now
+from foundation.certificates import utc_now
 from foundation.errors import MarketError
-from foundation.validation import violations
 from gem.common.v1.identifier_pb2 import IdentifierKind
 from gem.marketplace.v1 import route_explanation_pb2 as wire
 from gem.marketplace.v1.partner_pb2 import RevocationReason
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from marketplace.rendering import timestamp
-from marketplace.router.plan import Hints, plan
-from marketplace.router.snapshot import RoutingSnapshot
-from marketplace.storage_snapshot import SnapshotStorage
 from tests.control_plane import (
     BUSINESS,
-    EVSE_OPERATOR,
     EVSP,
     TECHNICAL,
-    TERMS,
     ControlPlane,
     fields_of,
 )
-from tests.interfaces import interface, rpc, service
+from tests.routed_market import METHODS, RoutedMarket
 from tests.transaction_log_support import connected
 
 pytestmark = pytest.mark.usecase(1491)
 
-BODY = """
-message Ask { string text = 1 [(buf.validate.field).string.max_len = 100]; }
-message Keyed {
-  string evse_id = 1 [
-    (buf.validate.field).string.max_len = 100,
-    (gem.options.v1.route_key) = ROUTE_KEY_EVSE_ID
-  ];
-}
-message Found {
-  repeated Item items = 1 [(buf.validate.field).repeated.max_items = 100];
-  repeated gem.mesh.v1.ProviderAnswer answers = 2 [(buf.validate.field).repeated.max_items = 100];
-}
-message Item { string name = 1 [(buf.validate.field).string.max_len = 100]; }
-""" + service(
-    rpc(),
-    rpc("Get", "ROUTE_ONE", response="Item"),
-    rpc("GetFirst", "ROUTE_FIRST", response="Item"),
-    rpc("GetByKey", "ROUTE_BY_KEY", request="Keyed", response="Item"),
-).replace(
-    'category: "c"',
-    'category: "c" implemented_by: [PARTNER_ROLE_EVSE_OPERATOR] called_by: [PARTNER_ROLE_EVSP]',
-)
-NAME = "acme.test.v1.S"
-METHODS = ("Search", "Get", "GetFirst", "GetByKey")
 PROVIDERS = ("amp", "volt", "watt")
 KEY = "DE*VLT*E1"
-SECTIONS = [*TERMS["sections"], {"section_id": "notice", "title": "N", "text": "At once."}]
 ID_KIND = IdentifierKind.IDENTIFIER_KIND_OPERATOR_ID
 
 
-class Market:
-    """The control plane with an interface, a requester and providers, all with certificates."""
-
-    def __init__(self, plane: ControlPlane, url: str) -> None:
-        self.plane = plane
-        self.url = url
-        self.services: dict[str, Any] = {}
-        self.contracts: dict[str, str] = {}
-
-    async def begin(self, *providers: str) -> None:
-        await self.plane.publish_interface(BODY)
-        await self.plane.partner("evsp", EVSP)
-        await self.certificate("evsp")
-        for provider in providers:
-            await self.plane.partner(provider, EVSE_OPERATOR)
-            offering = {**TERMS, "sections": SECTIONS}
-            self.services[provider] = await self.plane.service(provider, offering=offering)
-
-    async def certificate(self, partner_id: str) -> bytes:
-        method, csr = "PartnerService/IssueCertificate", new_key_and_csr(partner_id)[1]
-        issued = await self.plane.ask(
-            BUSINESS, method, partner_id=partner_id, certificate_signing_request_pem=csr
-        )
-        fingerprint: bytes = issued.certificate.fingerprint
-        return fingerprint
-
-    async def contract(self, provider: str) -> str:
-        sections = [section["section_id"] for section in SECTIONS]
-        made = await self.plane.contract("evsp", self.services[provider], section_ids=sections)
-        self.contracts[provider] = made.contract_id
-        return str(made.contract_id)
-
-    async def step(self, method: str, who: str, provider: str) -> None:
-        """Let somebody do something to a provider's service or contract, or to the partner."""
-        service_name = method.partition("/")[0]
-        if service_name == "ContractService":
-            await self.plane.ask(who, method, contract_id=self.contracts[provider])
-        elif service_name == "ServiceRegistryService":
-            await self.plane.ask(who, method, service_id=self.services[provider].service_id)
-        else:
-            await self.plane.ask(who, method, partner_id=provider)
-
-    async def explain(
-        self,
-        who: str = "evsp",
-        method: str = "Search",
-        *,
-        at: datetime | None = None,
-        key: str = "",
-        requester: str = "",
-        interface_name: str = NAME,
-    ) -> Any:
-        request = wire.ExplainRouteRequest(
-            requester_id=requester,
-            method=f"/{interface_name}/{method}",
-            key=key,
-            time=None if at is None else timestamp(at),
-        )
-        (answer,) = await self.plane.send(who, "ContractService/ExplainRoute", request)
-        assert violations(answer) == ()
-        return answer.explanation
-
-    async def planned(self, key: str = "") -> dict[str, list[str]]:
-        """Give the contracts by which the router would ask now, by a snapshot loaded now."""
-        async with connected(self.url) as connection:
-            rows = await SnapshotStorage(connection).everything()
-        rules = interface(BODY)
-        snapshot = RoutingSnapshot(
-            rows.version, interfaces=[rules], routes=rows.routes, owners=rows.owners
-        )
-        found: dict[str, list[str]] = {method: [] for method in METHODS}
-        for method in METHODS:
-            with suppress(MarketError):
-                chosen = plan(snapshot, "evsp", rules.methods[f"/{NAME}/{method}"], Hints(), key)
-                found[method] = [target.contract_id for target in chosen.targets]
-        return found
-
-
 @pytest.fixture
-async def market(plane: ControlPlane, control_plane_url: str) -> Market:
-    return Market(plane, control_plane_url)
+async def market(plane: ControlPlane, control_plane_url: str) -> RoutedMarket:
+    return RoutedMarket(plane, control_plane_url)
 
 
 def reasons(explanation: Any) -> dict[str, str]:
@@ -163,7 +53,7 @@ def whole(explanation: Any) -> str:
 def asked(explanation: Any) -> list[str]:
     """Give the contracts that are asked, in the order of their places."""
     routed = [each for each in explanation.candidates if each.routed]
-    assert [each.place for each in routed] == list(range(1, len(routed) + 1))
+    assert [each.place_number for each in routed] == list(range(1, len(routed) + 1))
     return [each.contract_id for each in routed]
 
 
@@ -174,7 +64,9 @@ async def refused_with(reason: int, asking: Any) -> MarketError:
     return refused.value
 
 
-async def test_what_does_not_exist_or_has_not_happened_is_not_explained(market: Market) -> None:
+async def test_what_does_not_exist_or_has_not_happened_is_not_explained(
+    market: RoutedMarket,
+) -> None:
     await market.begin("volt")
     not_found = ErrorReason.ERROR_REASON_NOT_FOUND
     await refused_with(not_found, market.explain(interface_name="acme.test.v1.Nothing"))
@@ -187,7 +79,9 @@ async def test_what_does_not_exist_or_has_not_happened_is_not_explained(market: 
     assert (whole(unknown), unknown.route) == ("METHOD_UNKNOWN", 0)
 
 
-async def test_nobody_is_told_about_those_with_whom_it_has_no_contract(market: Market) -> None:
+async def test_nobody_is_told_about_those_with_whom_it_has_no_contract(
+    market: RoutedMarket,
+) -> None:
     await market.begin("volt", "amp")
     await market.plane.partner("other", EVSP)
     await market.contract("volt")
@@ -200,7 +94,7 @@ async def test_nobody_is_told_about_those_with_whom_it_has_no_contract(market: M
     await refused_with(not_found, market.explain("evsp", requester="volt"))
 
 
-async def test_a_provider_is_told_of_its_own_services_alone(market: Market) -> None:
+async def test_a_provider_is_told_of_its_own_services_alone(market: RoutedMarket) -> None:
     """Not even by a place in the order, or by a choice between several, is it told of others."""
     await market.begin("volt", "amp", "watt")
     for provider in ("amp", "volt"):
@@ -208,7 +102,7 @@ async def test_a_provider_is_told_of_its_own_services_alone(market: Market) -> N
     for method in METHODS:
         told = await market.explain("volt", method, requester="evsp")
         assert reasons(told) == {"volt": "IN_FORCE"}
-        assert [each.place for each in told.candidates] == [1]
+        assert [each.place_number for each in told.candidates] == [1]
     everything = await market.explain(BUSINESS, requester="evsp")
     assert reasons(everything) == {"amp": "IN_FORCE", "volt": "IN_FORCE", "watt": "NO_CONTRACT"}
     await market.plane.ask(BUSINESS, "PartnerService/SetPartnerRoles", partner_id="evsp", roles=[1])
@@ -223,7 +117,7 @@ async def test_a_provider_is_told_of_its_own_services_alone(market: Market) -> N
 
 
 async def test_a_requester_is_told_which_published_services_it_could_contract(
-    market: Market,
+    market: RoutedMarket,
 ) -> None:
     await market.begin("volt", "amp")
     await market.plane.partner("other", EVSP)
@@ -260,7 +154,7 @@ async def test_a_requester_is_told_which_published_services_it_could_contract(
     ],
 )
 async def test_what_stands_in_the_way_is_told_with_who_did_it_and_when(
-    market: Market, step: str, who: str, reason: str, event: str, section_id: str
+    market: RoutedMarket, step: str, who: str, reason: str, event: str, section_id: str
 ) -> None:
     await market.begin("volt")
     contract_id = await market.contract("volt")
@@ -275,7 +169,7 @@ async def test_what_stands_in_the_way_is_told_with_who_did_it_and_when(
         endpoint="elsewhere.example:1",
     )
     (row,) = (await market.explain()).candidates
-    assert (row.contract_id, row.routed, row.place) == (contract_id, False, 0)
+    assert (row.contract_id, row.routed, row.place_number) == (contract_id, False, 0)
     assert reasons(await market.explain("volt", requester="evsp")) == {"volt": reason}
     assert row.event.history == reason.partition("_")[0].lower()
     assert (row.event.kind, row.event.actor) == (event, who.replace("operator:", "operator/"))
@@ -285,7 +179,7 @@ async def test_what_stands_in_the_way_is_told_with_who_did_it_and_when(
     assert (then.routed, then.event.kind) == (True, "CREATED")
 
 
-async def test_an_inactive_party_and_its_certificates_are_reasons(market: Market) -> None:
+async def test_an_inactive_party_and_its_certificates_are_reasons(market: RoutedMarket) -> None:
     await market.begin("volt")
     await market.contract("volt")
     async with connected(market.url) as connection:
@@ -304,7 +198,9 @@ async def test_an_inactive_party_and_its_certificates_are_reasons(market: Market
     assert reasons(refused) == {"volt": "CERTIFICATE_ABSENT"}
 
 
-async def test_a_revoked_certificate_refused_calls_from_its_revocation_on(market: Market) -> None:
+async def test_a_revoked_certificate_refused_calls_from_its_revocation_on(
+    market: RoutedMarket,
+) -> None:
     await market.begin("volt")
     await market.contract("volt")
     fingerprint = await market.certificate("evsp")
@@ -325,7 +221,7 @@ async def test_a_revoked_certificate_refused_calls_from_its_revocation_on(market
     assert asked(await market.explain(at=before)) == [market.contracts["volt"]]
 
 
-async def test_before_its_publication_an_interface_was_not_routed(market: Market) -> None:
+async def test_before_its_publication_an_interface_was_not_routed(market: RoutedMarket) -> None:
     start = utc_now()
     await market.begin("volt")
     await market.contract("volt")
@@ -343,7 +239,7 @@ async def test_before_its_publication_an_interface_was_not_routed(market: Market
     assert whole(await market.explain()) == "INTERFACE_NOT_PUBLISHED"
 
 
-async def test_the_owner_of_an_identifier_is_that_of_the_instant(market: Market) -> None:
+async def test_the_owner_of_an_identifier_is_that_of_the_instant(market: RoutedMarket) -> None:
     await market.begin("volt", "amp")
     for provider in ("amp", "volt"):
         await market.contract(provider)
@@ -394,7 +290,7 @@ class Memory:
 @pytest.mark.usecase(1241)
 @pytest.mark.parametrize("seed", range(2))
 async def test_in_random_markets_it_agrees_with_the_router_now_and_remembers_it_later(
-    market: Market, seed: int
+    market: RoutedMarket, seed: int
 ) -> None:
     """Whatever happened: the present is whom the router plans to ask, the past whom it planned."""
     dice = random.Random(seed)
@@ -425,7 +321,7 @@ async def test_in_random_markets_it_agrees_with_the_router_now_and_remembers_it_
 
 
 async def test_more_services_than_are_shown_are_said_to_exist(
-    market: Market, monkeypatch: pytest.MonkeyPatch
+    market: RoutedMarket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marketplace.storage_route_history.UNCONTRACTED_MAX", 1)
     await market.begin("volt", "amp")

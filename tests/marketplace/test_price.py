@@ -46,7 +46,7 @@ def money(micros: int) -> dict[str, Any]:
 
 def per_unit(path: str, *methods: str, **fields: Any) -> PriceModel:
     unit = {"field_path": path, "unit_name": "Wh", "methods": methods}
-    price = {"unit": unit, "price": money(300_000), "per_units": 1000}
+    price = {"unit": unit, "price": money(300_000), "per_unit_count": 1000}
     return PriceModel(per_unit={**price, **fields})  # type: ignore[arg-type]  # nested messages
 
 
@@ -70,7 +70,7 @@ def methods() -> dict[str, MethodDescriptor]:
         PriceModel(),
         PriceModel(per_unit={}),  # type: ignore[arg-type]  # nested messages
         PriceModel(per_month={"price": money(-1)}),  # type: ignore[arg-type]  # as above
-        per_unit("energy_wh", per_units=0),
+        per_unit("energy_wh", per_unit_count=0),
         per_unit("energy_wh", price=money(-1)),
         per_unit("Energy"),
         per_unit("a..b"),
@@ -162,7 +162,7 @@ def test_the_router_gets_of_a_model_what_it_needs() -> None:
     model = per_unit("energy_wh", "Stop")
     rated = UnitPrice(7, "energy_wh", frozenset({"Stop"}), UNITS_MAX, 300_000, 1000)
     assert price_of(model, 7) == Price(0, "EUR", rated)
-    model.per_unit.unit.most_units = 50
+    model.per_unit.unit.unit_limit = 50
     limited = price_of(model, 7).rated
     assert limited is not None
     assert limited.most_units == 50

@@ -26,7 +26,7 @@ PER_ITEM = {
     "per_unit": {
         "unit": {"field_path": "items", "unit_name": "item", "methods": ["Search"]},
         "price": money(500),
-        "per_units": 1,
+        "per_unit_count": 1,
     }
 }
 PER_MONTH = {"per_month": {"price": money(9_000_000, "SEK")}}

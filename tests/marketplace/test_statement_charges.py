@@ -130,7 +130,7 @@ async def test_an_old_contract_without_price_ids_owes_what_its_entries_say(ledge
     )
     made = await ledger.statement()
     (charge,) = made.charges
-    assert (charge.kind, charge.price_id, charge.call_count) == (ENTRIES, 0, 3)
+    assert (charge.kind, charge.price_number, charge.call_count) == (ENTRIES, 0, 3)
     assert not charge.HasField("unit_count")
     assert not charge.HasField("price")
     assert list(made.totals) == list(made.values)
@@ -159,7 +159,7 @@ async def test_under_a_price_per_unit_the_total_is_the_sum_of_the_log(ledger: Le
     await ledger.desk.keep(*entries)
     made = await ledger.statement()
     (charge,) = made.charges
-    assert (charge.kind, charge.price_id, charge.call_count) == (ENTRIES, price_id, 50)
+    assert (charge.kind, charge.price_number, charge.call_count) == (ENTRIES, price_id, 50)
     assert charge.unit_count == sum(entry.units or 0 for entry in entries)
     assert charge.price.per_unit.unit.unit_name == "Wh"
     assert list(made.totals) == list(made.values)
@@ -218,7 +218,7 @@ async def test_a_change_of_price_within_a_month_rates_each_entry_by_its_own(
     (month,) = lines(made, FEE)
     # The 20th still belongs to the price that was in force first on it; the 25th counts.
     assert (month.days, month.value.amount_micros) == (5, 500_000)
-    by_price = {c.price_id: c.value.amount_micros for c in lines(made, ENTRIES)}
+    by_price = {c.price_number: c.value.amount_micros for c in lines(made, ENTRIES)}
     assert by_price == {0: 40_000, units: 0, monthly: 0}
     assert made.totals[0].amount_micros == 40_000 + 40 + 500_000
 
@@ -259,8 +259,8 @@ async def test_an_entry_shows_its_units_and_its_price(ledger: Ledger) -> None:
     shown = {entry.transaction_id: entry for entry in await ledger.desk.partner("evsp").listed()}
     for entry in kept:
         found = shown[str(entry.transaction_id)]
-        assert found.HasField("units") == (entry.units is not None)
-        assert (found.units, found.price_id) == (entry.units or 0, entry.price_id or 0)
+        assert found.HasField("unit_count") == (entry.units is not None)
+        assert (found.unit_count, found.price_number) == (entry.units or 0, entry.price_id or 0)
 
 
 MODELS = {1: CALL_TIERS, 2: UNIT_TIERS, 3: per_unit("energy_wh"), 4: fee(2_800_001)}

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import money_pb2 as gem_dot_common_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egem/marketplace/v1/price.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\"\xea\x01\n\tUnitField\x12G\n\nfield_path\x18\x01 \x01(\tB3\xbaH0r.\x18\xc8\x01\x32)^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*){0,7}$\x12\x38\n\tunit_name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^[A-Za-z][A-Za-z0-9 /-]{0,39}$\x12\x36\n\x07methods\x18\x03 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x32\x18\x01\"\x19r\x17\x18\x64\x32\x13^[A-Z][A-Za-z0-9]*$\x12\"\n\nmost_units\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\"\xac\x02\n\x0cPerUnitPrice\x12\x33\n\x04unit\x18\x01 \x01(\x0b\x32\x1d.gem.marketplace.v1.UnitFieldB\x06\xbaH\x03\xc8\x01\x01\x12\xc4\x01\n\x05price\x18\x02 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9e\x01\xbaH\x9a\x01\xba\x01\x93\x01\n\x14per_unit_price.price\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\x12 \n\tper_units\x18\x03 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\"\xd7\x01\n\rPerMonthPrice\x12\xc5\x01\n\x05price\x18\x01 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9f\x01\xbaH\x9b\x01\xba\x01\x94\x01\n\x15per_month_price.price\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\"\xf4\x01\n\tPriceTier\x12$\n\nfrom_count\x18\x01 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00\x12\xc0\x01\n\x05price\x18\x02 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9a\x01\xbaH\x96\x01\xba\x01\x8f\x01\n\x10price_tier.price\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\"\x91\x03\n\x0bTieredPrice\x12+\n\x04unit\x18\x01 \x01(\x0b\x32\x1d.gem.marketplace.v1.UnitField\x12 \n\tper_count\x18\x02 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x12\x38\n\x05tiers\x18\x03 \x03(\x0b\x32\x1d.gem.marketplace.v1.PriceTierB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14:\xf8\x01\xbaH\xf4\x01\x1al\n\x12tiered_price.first\x12\x1dthe first tier begins at zero\x1a\x37this.tiers.size() == 0 || this.tiers[0].from_count == 0\x1a\x83\x01\n\x15tiered_price.currency\x12\x1b\x61ll tiers have one currency\x1aMthis.tiers.all(t, t.price.currency_code == this.tiers[0].price.currency_code)b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egem/marketplace/v1/price.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\"\xea\x01\n\tUnitField\x12G\n\nfield_path\x18\x01 \x01(\tB3\xbaH0r.\x18\xc8\x01\x32)^[a-z][a-z0-9_]*(\\.[a-z][a-z0-9_]*){0,7}$\x12\x38\n\tunit_name\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^[A-Za-z][A-Za-z0-9 /-]{0,39}$\x12\x36\n\x07methods\x18\x03 \x03(\tB%\xbaH\"\x92\x01\x1f\x10\x32\x18\x01\"\x19r\x17\x18\x64\x32\x13^[A-Z][A-Za-z0-9]*$\x12\"\n\nunit_limit\x18\x04 \x01(\x03\x42\x0e\xbaH\x0b\"\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x00\"\xb1\x02\n\x0cPerUnitPrice\x12\x33\n\x04unit\x18\x01 \x01(\x0b\x32\x1d.gem.marketplace.v1.UnitFieldB\x06\xbaH\x03\xc8\x01\x01\x12\xc4\x01\n\x05price\x18\x02 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9e\x01\xbaH\x9a\x01\xba\x01\x93\x01\n\x14per_unit_price.price\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\x12%\n\x0eper_unit_count\x18\x03 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\"\xd7\x01\n\rPerMonthPrice\x12\xc5\x01\n\x05price\x18\x01 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9f\x01\xbaH\x9b\x01\xba\x01\x94\x01\n\x15per_month_price.price\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\"\xf4\x01\n\tPriceTier\x12$\n\nfrom_count\x18\x01 \x01(\x03\x42\x10\xbaH\r\"\x0b\x18\x80\x80\x9a\xa6\xea\xaf\xe3\x01(\x00\x12\xc0\x01\n\x05price\x18\x02 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9a\x01\xbaH\x96\x01\xba\x01\x8f\x01\n\x10price_tier.price\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\"\x91\x03\n\x0bTieredPrice\x12+\n\x04unit\x18\x01 \x01(\x0b\x32\x1d.gem.marketplace.v1.UnitField\x12 \n\tper_count\x18\x02 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x01\x12\x38\n\x05tiers\x18\x03 \x03(\x0b\x32\x1d.gem.marketplace.v1.PriceTierB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x14:\xf8\x01\xbaH\xf4\x01\x1al\n\x12tiered_price.first\x12\x1dthe first tier begins at zero\x1a\x37this.tiers.size() == 0 || this.tiers[0].from_count == 0\x1a\x83\x01\n\x15tiered_price.currency\x12\x1b\x61ll tiers have one currency\x1aMthis.tiers.all(t, t.price.currency_code == this.tiers[0].price.currency_code)b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNITFIELD'].fields_by_name['unit_name']._serialized_options = b'\272H\"r 2\036^[A-Za-z][A-Za-z0-9 /-]{0,39}$'
   _globals['_UNITFIELD'].fields_by_name['methods']._loaded_options = None
   _globals['_UNITFIELD'].fields_by_name['methods']._serialized_options = b'\272H\"\222\001\037\0202\030\001\"\031r\027\030d2\023^[A-Z][A-Za-z0-9]*$'
-  _globals['_UNITFIELD'].fields_by_name['most_units']._loaded_options = None
-  _globals['_UNITFIELD'].fields_by_name['most_units']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
+  _globals['_UNITFIELD'].fields_by_name['unit_limit']._loaded_options = None
+  _globals['_UNITFIELD'].fields_by_name['unit_limit']._serialized_options = b'\272H\013\"\t\030\200\240\224\245\215\035(\000'
   _globals['_PERUNITPRICE'].fields_by_name['unit']._loaded_options = None
   _globals['_PERUNITPRICE'].fields_by_name['unit']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PERUNITPRICE'].fields_by_name['price']._loaded_options = None
   _globals['_PERUNITPRICE'].fields_by_name['price']._serialized_options = b'\272H\232\001\272\001\223\001\n\024per_unit_price.price\022;a price must not be negative, nor more than a million units\032>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\310\001\001'
-  _globals['_PERUNITPRICE'].fields_by_name['per_units']._loaded_options = None
-  _globals['_PERUNITPRICE'].fields_by_name['per_units']._serialized_options = b'\272H\n\"\010\030\200\224\353\334\003(\001'
+  _globals['_PERUNITPRICE'].fields_by_name['per_unit_count']._loaded_options = None
+  _globals['_PERUNITPRICE'].fields_by_name['per_unit_count']._serialized_options = b'\272H\n\"\010\030\200\224\353\334\003(\001'
   _globals['_PERMONTHPRICE'].fields_by_name['price']._loaded_options = None
   _globals['_PERMONTHPRICE'].fields_by_name['price']._serialized_options = b'\272H\233\001\272\001\224\001\n\025per_month_price.price\022;a price must not be negative, nor more than a million units\032>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\310\001\001'
   _globals['_PRICETIER'].fields_by_name['from_count']._loaded_options = None
@@ -62,11 +62,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNITFIELD']._serialized_start=111
   _globals['_UNITFIELD']._serialized_end=345
   _globals['_PERUNITPRICE']._serialized_start=348
-  _globals['_PERUNITPRICE']._serialized_end=648
-  _globals['_PERMONTHPRICE']._serialized_start=651
-  _globals['_PERMONTHPRICE']._serialized_end=866
-  _globals['_PRICETIER']._serialized_start=869
-  _globals['_PRICETIER']._serialized_end=1113
-  _globals['_TIEREDPRICE']._serialized_start=1116
-  _globals['_TIEREDPRICE']._serialized_end=1517
+  _globals['_PERUNITPRICE']._serialized_end=653
+  _globals['_PERMONTHPRICE']._serialized_start=656
+  _globals['_PERMONTHPRICE']._serialized_end=871
+  _globals['_PRICETIER']._serialized_start=874
+  _globals['_PRICETIER']._serialized_end=1118
+  _globals['_TIEREDPRICE']._serialized_start=1121
+  _globals['_TIEREDPRICE']._serialized_end=1522
 # @@protoc_insertion_point(module_scope)

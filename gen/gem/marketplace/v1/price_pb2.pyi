@@ -28,7 +28,7 @@ class UnitField(_message.Message):
     FIELD_PATH_FIELD_NUMBER: _builtins.int
     UNIT_NAME_FIELD_NUMBER: _builtins.int
     METHODS_FIELD_NUMBER: _builtins.int
-    MOST_UNITS_FIELD_NUMBER: _builtins.int
+    UNIT_LIMIT_FIELD_NUMBER: _builtins.int
     field_path: _builtins.str
     """Field of the answer's message, with dots where it lies inside others: `evses`, or
     `session.energy_wh`. A repeated field counts its elements; an integer counts its value, and
@@ -37,7 +37,7 @@ class UnitField(_message.Message):
     """
     unit_name: _builtins.str
     """What a unit is called on statements, for instance `EVSE` or `Wh`."""
-    most_units: _builtins.int
+    unit_limit: _builtins.int
     """Most units that one answer may have; an answer with more is not valid, and costs nothing. Zero
     means 1,000,000,000,000.
     """
@@ -53,11 +53,11 @@ class UnitField(_message.Message):
         field_path: _builtins.str = ...,
         unit_name: _builtins.str = ...,
         methods: _abc.Iterable[_builtins.str] | None = ...,
-        most_units: _builtins.int = ...,
+        unit_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["field_path", b"field_path", "methods", b"methods", "most_units", b"most_units", "unit_name", b"unit_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field_path", b"field_path", "methods", b"methods", "unit_limit", b"unit_limit", "unit_name", b"unit_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -66,16 +66,16 @@ Global___UnitField: _TypeAlias = UnitField  # noqa: Y015
 @_typing.final
 class PerUnitPrice(_message.Message):
     """Each successful call costs what its answer holds. The value of an entry is price × units ÷
-    `per_units`, rounded to the nearest millionth, from the middle up. An answer whose value exceeds
-    a thousand million units of the currency is not valid.
+    `per_unit_count`, rounded to the nearest millionth, from the middle up. An answer whose value
+    exceeds a thousand million units of the currency is not valid.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     UNIT_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
-    PER_UNITS_FIELD_NUMBER: _builtins.int
-    per_units: _builtins.int
+    PER_UNIT_COUNT_FIELD_NUMBER: _builtins.int
+    per_unit_count: _builtins.int
     """How many units the price is for, for instance 1000 where a price per kWh is read from Wh."""
     @_builtins.property
     def unit(self) -> Global___UnitField:
@@ -83,18 +83,18 @@ class PerUnitPrice(_message.Message):
 
     @_builtins.property
     def price(self) -> _money_pb2.Money:
-        """Price of `per_units` units, not negative. Unset is refused."""
+        """Price of `per_unit_count` units, not negative. Unset is refused."""
 
     def __init__(
         self,
         *,
         unit: Global___UnitField | None = ...,
         price: _money_pb2.Money | None = ...,
-        per_units: _builtins.int = ...,
+        per_unit_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "unit", b"unit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["per_units", b"per_units", "price", b"price", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["per_unit_count", b"per_unit_count", "price", b"price", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,9 +103,9 @@ Global___PerUnitPrice: _TypeAlias = PerUnitPrice  # noqa: Y015
 @_typing.final
 class PerMonthPrice(_message.Message):
     """Calls cost nothing by themselves; each calendar month in UTC costs a fee. It is charged by the
-    day: price × days ÷ days of the month, rounded to the nearest millionth, from the middle up. A day
-    counts where the contract was in force, suspended or not, at any time in it, and it counts for
-    the price that was in force first on it.
+    day: price × days ÷ days of the month, rounded to the nearest millionth, from the middle up. A
+    day counts where the contract was in force, suspended or not, at any time in it, and it counts
+    for the price that was in force first on it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -161,8 +161,8 @@ class TieredPrice(_message.Message):
     """Successful calls, or the units of their answers, are added up over a calendar month in UTC and
     priced in steps: each tier prices what lies within it and nothing else. An entry by itself has
     the value zero and says its units; the monthly statement has a line for each tier with price ×
-    count ÷ `per_count`, rounded to the nearest millionth, from the middle up. A price that comes into
-    force within a month counts from zero again.
+    count ÷ `per_count`, rounded to the nearest millionth, from the middle up. A price that comes
+    into force within a month counts from zero again.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

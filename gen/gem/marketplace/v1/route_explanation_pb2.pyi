@@ -174,7 +174,7 @@ class RouteCandidate(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     SECTION_ID_FIELD_NUMBER: _builtins.int
-    PLACE_FIELD_NUMBER: _builtins.int
+    PLACE_NUMBER_FIELD_NUMBER: _builtins.int
     LEFT_OUT_HERE_FIELD_NUMBER: _builtins.int
     provider_id: _builtins.str
     """Partner that provides it."""
@@ -188,7 +188,7 @@ class RouteCandidate(_message.Message):
     """Why, or why not: the first that stands in the way."""
     section_id: _builtins.str
     """Section of the contract that speaks of this, by its id. Empty where none does."""
-    place: _builtins.int
+    place_number: _builtins.int
     """Place among those that are asked, from 1 on: contract order. All at once for ROUTE_ALL, one
     after the other until one succeeds for ROUTE_FIRST. Zero for those that are not asked.
     """
@@ -211,12 +211,12 @@ class RouteCandidate(_message.Message):
         reason: Global___RouteReason.ValueType = ...,
         event: Global___RouteEvent | None = ...,
         section_id: _builtins.str = ...,
-        place: _builtins.int = ...,
+        place_number: _builtins.int = ...,
         left_out_here: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "event", b"event", "left_out_here", b"left_out_here", "place", b"place", "provider_id", b"provider_id", "reason", b"reason", "routed", b"routed", "section_id", b"section_id", "service_id", b"service_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "event", b"event", "left_out_here", b"left_out_here", "place_number", b"place_number", "provider_id", b"provider_id", "reason", b"reason", "routed", b"routed", "section_id", b"section_id", "service_id", b"service_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

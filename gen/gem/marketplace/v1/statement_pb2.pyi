@@ -107,7 +107,7 @@ class MonthlyStatement(_message.Message):
     @_builtins.property
     def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementCharge]:
         """What makes up the totals, by the prices under which the entries are and whose days count, in
-        the order of `price_id`.
+        the order of `price_number`.
         """
 
     @_builtins.property
@@ -148,7 +148,7 @@ class StatementCharge(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
-    PRICE_ID_FIELD_NUMBER: _builtins.int
+    PRICE_NUMBER_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
     CALL_COUNT_FIELD_NUMBER: _builtins.int
     UNIT_COUNT_FIELD_NUMBER: _builtins.int
@@ -157,7 +157,7 @@ class StatementCharge(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     kind: Global___ChargeKind.ValueType
     """What it is for."""
-    price_id: _builtins.int
+    price_number: _builtins.int
     """The price of the contract, the same as in its entries. Zero for prices per call."""
     call_count: _builtins.int
     """Number of calls with status OK that are charged. Zero for a fee."""
@@ -169,7 +169,7 @@ class StatementCharge(_message.Message):
     """Days of the month that are charged, for a fee. Until the month has ended, days that have begun."""
     @_builtins.property
     def price(self) -> _contract_pb2.PriceModel:
-        """That price as it was agreed. Unset where `price_id` is zero."""
+        """That price as it was agreed. Unset where `price_number` is zero."""
 
     @_builtins.property
     def value(self) -> _money_pb2.Money:
@@ -179,7 +179,7 @@ class StatementCharge(_message.Message):
         self,
         *,
         kind: Global___ChargeKind.ValueType = ...,
-        price_id: _builtins.int = ...,
+        price_number: _builtins.int = ...,
         price: _contract_pb2.PriceModel | None = ...,
         call_count: _builtins.int = ...,
         unit_count: _builtins.int | None = ...,
@@ -189,7 +189,7 @@ class StatementCharge(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_from_count", b"_from_count", "_unit_count", b"_unit_count", "from_count", b"from_count", "price", b"price", "unit_count", b"unit_count", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_count", b"_from_count", "_unit_count", b"_unit_count", "call_count", b"call_count", "days", b"days", "from_count", b"from_count", "kind", b"kind", "price", b"price", "price_id", b"price_id", "unit_count", b"unit_count", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_count", b"_from_count", "_unit_count", b"_unit_count", "call_count", b"call_count", "days", b"days", "from_count", b"from_count", "kind", b"kind", "price", b"price", "price_number", b"price_number", "unit_count", b"unit_count", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__from_count: _TypeAlias = _typing.Literal["from_count"]  # noqa: Y015
     _WhichOneofArgType__from_count: _TypeAlias = _typing.Literal["_from_count", b"_from_count"]  # noqa: Y015
