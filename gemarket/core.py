@@ -29,6 +29,7 @@ from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
 from marketplace.password_hashing import PasswordHashing
+from marketplace.route_explanation_servicer import LeftOut
 from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
 from marketplace.service_registry_servicer import ServiceRegistryServicer
@@ -48,8 +49,12 @@ def core_services(
     notices: NoticeFeed,
     *,
     sends_email: bool,
+    left_out: LeftOut | None = None,
 ) -> CoreServices:
-    """Register every core service of the marketplace."""
+    """Register every core service of the marketplace.
+
+    `left_out` says which endpoints the router of this worker leaves out for the moment.
+    """
     commands = Commands(engine, effective=barrier.wait)
     core = CoreServices(violations)
     sessions = SessionParts(engine, PasswordHashing(), session_limits)
@@ -61,7 +66,7 @@ def core_services(
         ),
         (interface_catalog_service_pb2, InterfaceCatalogServicer(commands)),
         (service_registry_service_pb2, ServiceRegistryServicer(commands)),
-        (contract_service_pb2, ContractServicer(commands)),
+        (contract_service_pb2, ContractServicer(commands, left_out=left_out)),
         (transaction_service_pb2, TransactionServicer(engine)),
         (
             notification_service_pb2,

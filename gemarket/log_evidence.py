@@ -156,8 +156,9 @@ def _is_same(shown: transaction_pb2.ServiceTransaction, record: ChainRecord) -> 
         shown.service_version, shown.method, shown.start_time.ToNanoseconds(), shown.duration_us,
         shown.status, shown.reason, shown.code, shown.request_bytes, shown.answer_bytes,
         shown.request_digest, shown.answer_digest, shown.item_count, shown.value.amount_micros,
-        shown.value.currency_code,
-    ) == (str(entry.call_id), *entry[2:])  # fmt: skip
+        shown.value.currency_code, shown.unit_count if shown.HasField("unit_count") else None,
+        shown.price_number,
+    ) == (str(entry.call_id), *entry[2:-1], entry.price_id or 0)  # fmt: skip
 
 
 class OwnVerification:

@@ -70,7 +70,7 @@ def filter_of(
     )
     if since or until:
         made.period.CopyFrom(
-            time_range_pb2.TimeRange(start_time=_time(since), end_time=_time(until))
+            time_range_pb2.TimeRange(start_time=time_of(since), end_time=time_of(until))
         )
     return made
 
@@ -191,7 +191,8 @@ def _value(text: str) -> wire.ValueRange:
     )
 
 
-def _time(text: str) -> Timestamp | None:
+def time_of(text: str) -> Timestamp | None:
+    """Read a time of ISO 8601, in UTC unless it says otherwise; None for none. ValueError."""
     if not text:
         return None
     try:

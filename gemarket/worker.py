@@ -106,7 +106,13 @@ async def serve(config: WorkerConfig) -> None:
         routes = FreshRoutes(feed, limits.snapshot_max_age_s)
         lasting = session_limits(limits)
         barrier, sends = RoutingBarrier(feed), settings.smtp is not None
-        core = core_services(engine, authority, barrier, lasting, notices, sends_email=sends)
+
+        def left_out(provider_id: str, endpoint: str) -> bool:
+            return router.leaves_out(provider_id, endpoint)
+
+        core = core_services(
+            engine, authority, barrier, lasting, notices, sends_email=sends, left_out=left_out
+        )
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)
         known = KnownMethods(core, feed)

@@ -8,11 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from foundation.errors import FieldViolation, MarketError
-from gem.marketplace.v1.contract_pb2 import ContractTerms, OfferingTerms, PriceModel
+from gem.marketplace.v1.contract_pb2 import ContractTerms, OfferingTerms
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
 from marketplace.partner import Partner, PartnerState, check_active
-from marketplace.router.target import Price
 from marketplace.service import Service, ServiceState
 from marketplace.transition import advance
 
@@ -170,15 +169,3 @@ def _unknown(index: int) -> FieldViolation:
     return FieldViolation(
         f"section_ids[{index}]", "must be a section of the offering", "section_known"
     )
-
-
-def price_of(model: PriceModel) -> Price:
-    """Give what one successful call costs; raises ValueError where no model is set."""
-    match model.WhichOneof("model"):
-        case "free":
-            return Price()
-        case "per_call":
-            price = model.per_call.price
-            return Price(price.amount_micros, price.currency_code)
-        case _:
-            raise ValueError("a price has a model")

@@ -19,11 +19,11 @@ from marketplace.contract import (
     check_accepted,
     check_parties,
     check_visible,
-    price_of,
     take_step,
 )
 from marketplace.notice import contract_notices
 from marketplace.rendering import enum_member, enum_number, timestamp
+from marketplace.route_explanation_servicer import LeftOut, RouteExplanationServicer
 from marketplace.routing_change import RoutingChange
 from marketplace.service import check_role
 from marketplace.service_registry_servicer import check_visible as check_service_visible
@@ -34,6 +34,7 @@ from marketplace.storage_interface import InterfaceStorage
 from marketplace.storage_notice import tell
 from marketplace.storage_paging import page_by_number
 from marketplace.storage_partner import PartnerStorage
+from marketplace.storage_price import PriceStorage
 from marketplace.storage_routing import announce
 from marketplace.storage_service import ServiceStorage
 
@@ -41,11 +42,16 @@ _STATE = "CONTRACT_STATE"
 _EVENT = "CONTRACT_EVENT_KIND"
 
 
-class ContractServicer:
+class ContractServicer(RouteExplanationServicer):
     """Serves `gem.marketplace.v1.ContractService`."""
 
-    def __init__(self, commands: Commands, make_id: Callable[[], str] = new_id) -> None:
-        self._commands = commands
+    def __init__(
+        self,
+        commands: Commands,
+        make_id: Callable[[], str] = new_id,
+        left_out: LeftOut | None = None,
+    ) -> None:
+        super().__init__(commands, left_out)
         self._make_id = make_id
 
     async def CreateContract(  # noqa: N802  # the rpc's name
@@ -162,7 +168,8 @@ class ContractServicer:
             created_at=w.now,
             terminated_at=None,
         )
-        return await ContractStorage(w.connection).add(contract, price_of(terms.price))
+        price = await PriceStorage(w.connection).kept(terms.price)
+        return await ContractStorage(w.connection).add(contract, price)
 
 
 async def _step(w: Work, contract_id: str, step: ContractStep) -> contract_pb2.Contract:

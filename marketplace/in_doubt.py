@@ -163,4 +163,5 @@ def _doubted(intent: Any) -> TransactionEntry:
         answer_digest=b"",
         item_count=0,
         value_micros=0,
+        units=None,
     )

@@ -26,9 +26,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 _MICROSECOND = timedelta(microseconds=1)
 _CHAIN_TAG = b"gem transaction log chain 1"
-# version; transaction, call and worker id; start and time of recording in microseconds since 1970;
-# duration; status, reason, code; sizes; items; value; lengths of the two digests.
-_FIXED = Struct(">B16s16s16sqqqhhhqqqqII")
+# version; which of units and price are there; transaction, call and worker id; start and time of
+# recording in microseconds since 1970; duration; status, reason, code; sizes; items; value; units;
+# price; lengths of the two digests.
+_FIXED = Struct(">BB16s16s16sqqqhhhqqqqqqII")
 _VERSION = 1
 _TEXTS = 7
 _sequence_bytes = Struct(">q").pack
@@ -78,12 +79,14 @@ def record_bytes(entry: Sequence[Any], started_us: int, worker: bytes, recorded_
     (
         transaction_id, call_id, requester_id, provider_id, contract_id, service_id,
         service_version, method, _, duration_us, status, reason, code, request_bytes, answer_bytes,
-        request_digest, answer_digest, item_count, value_micros, currency_code,
+        request_digest, answer_digest, item_count, value_micros, currency_code, units, price_id,
     ) = entry  # fmt: skip
+    there = (units is not None) + 2 * (price_id is not None)
     fixed = _pack(
-        _VERSION, transaction_id.int.to_bytes(16), call_id.int.to_bytes(16), worker, started_us,
-        recorded_us, duration_us, status, reason, code, request_bytes, answer_bytes, item_count,
-        value_micros, len(request_digest), len(answer_digest),
+        _VERSION, there, transaction_id.int.to_bytes(16), call_id.int.to_bytes(16), worker,
+        started_us, recorded_us, duration_us, status, reason, code, request_bytes, answer_bytes,
+        item_count, value_micros, units or 0, price_id or 0, len(request_digest),
+        len(answer_digest),
     )  # fmt: skip
     texts = (
         f"{requester_id}\0{provider_id}\0{contract_id}\0{service_id}\0{service_version}\0{method}"
@@ -97,19 +100,22 @@ def read_record(record: bytes) -> ChainRecord:
     if len(record) < _FIXED.size:
         raise ValueError("a record is longer")
     (
-        version, transaction_id, call_id, worker, started_us, recorded_us, duration_us, status,
-        reason, code, request_bytes, answer_bytes, item_count, value_micros, first, second,
+        version, there, transaction_id, call_id, worker, started_us, recorded_us, duration_us,
+        status, reason, code, request_bytes, answer_bytes, item_count, value_micros, units,
+        price_id, first, second,
     ) = _FIXED.unpack_from(record)  # fmt: skip
     body = record[_FIXED.size :]
     texts = body[first + second :].decode().split("\0")
     if version != _VERSION or len(body) < first + second or len(texts) != _TEXTS:
         raise ValueError("this is no record of this version")
+    if there > 3 or (units and not there & 1) or (price_id and not there & 2):
+        raise ValueError("a number is said not to be there")
     requester_id, provider_id, contract_id, service_id, service_version, method, currency = texts
     entry = TransactionEntry(
         UUID(bytes=transaction_id), UUID(bytes=call_id), requester_id, provider_id, contract_id,
         service_id, service_version, method, started_us * 1000, duration_us, status, reason, code,
         request_bytes, answer_bytes, body[:first], body[first : first + second], item_count,
-        value_micros, currency,
+        value_micros, currency, units if there & 1 else None, price_id if there & 2 else None,
     )  # fmt: skip
     return ChainRecord(entry, UUID(bytes=worker), recorded_us)
 

@@ -31,6 +31,7 @@ from marketplace.storage_interface import InterfaceStorage
 from marketplace.storage_notice import requesters_of, tell
 from marketplace.storage_paging import page_by_number
 from marketplace.storage_partner import PartnerStorage
+from marketplace.storage_price import check_price
 from marketplace.storage_routing import announce
 from marketplace.storage_service import ServiceFilter, ServiceStorage
 
@@ -64,6 +65,7 @@ class ServiceRegistryServicer:
             interfaces = InterfaceStorage(w.connection)
             interface = await interfaces.get(request.interface_name, request.interface_version)
             check_role(provider.roles, interface.implemented_by, "implement")
+            await check_price(w.connection, interface, request.offering.price, "offering.price")
             storage = ServiceStorage(w.connection)
             service = await storage.add(
                 Service(

@@ -18,9 +18,10 @@ from marketplace.actor import Actor, not_found
 from marketplace.contract import Contract, ContractState, ContractStep
 from marketplace.router.target import Price
 from marketplace.storage_paging import Page
+from marketplace.storage_price import price_columns
 from marketplace.storage_tables import CONTRACT, CONTRACT_EVENT
 
-_PRICE = ("price_per_call_micros", "currency_code")
+_PRICE = ("price_per_call_micros", "currency_code", "price_id")
 _COLUMNS = tuple(column for column in CONTRACT.c if column.name not in _PRICE)
 #: Lists leave out the terms: a page of them could be any size.
 _LIST_COLUMNS = tuple(column for column in _COLUMNS if column.name != "terms")
@@ -55,8 +56,7 @@ class ContractStorage:
             "offering_id": contract.offering_id,
             "state": contract.state.value,
             "terms": contract.terms,
-            "price_per_call_micros": price.per_call_micros,
-            "currency_code": price.currency_code,
+            **price_columns(price),
             "created_at": contract.created_at,
         }
         statement = insert(CONTRACT).values(row).on_conflict_do_nothing().returning(*_COLUMNS)

@@ -13,8 +13,10 @@ from typing import Any
 import asyncpg
 
 from gem.common.v1.identifier_pb2 import IdentifierKind
+from gem.marketplace.v1.contract_pb2 import PriceModel
 from gem.options.v1.options_pb2 import AccessRole, RouteKey
 from interceptors.certificate import CertificateRecord
+from marketplace.price import price_of
 from marketplace.router.target import Price, Target
 from marketplace.storage_routing import APPLIED_CHANNEL
 
@@ -36,17 +38,21 @@ _SERVICES = """
     WHERE s.state = 'PUBLISHED' AND p.state = 'ACTIVE'
 """
 _CONTRACTS = """
-    SELECT contract_id, requester_id, service_id, price_per_call_micros, currency_code
-    FROM marketplace.contract WHERE state = 'ACTIVE' ORDER BY position
+    SELECT contract_id, requester_id, service_id, price_per_call_micros, currency_code,
+           price_id, model AS price_model
+    FROM marketplace.contract LEFT JOIN marketplace.price_model USING (price_id)
+    WHERE state = 'ACTIVE' ORDER BY position
 """
 _ROUTES = """
     SELECT c.contract_id, c.requester_id, c.service_id, c.price_per_call_micros, c.currency_code,
-           s.provider_id, s.interface_name, s.service_version, s.endpoint
+           s.provider_id, s.interface_name, s.service_version, s.endpoint,
+           m.price_id, m.model AS price_model
     FROM unnest($1::text[], $2::text[]) AS wanted(requester_id, interface_name)
     JOIN marketplace.contract c ON c.requester_id = wanted.requester_id AND c.state = 'ACTIVE'
     JOIN marketplace.service s ON s.service_id = c.service_id AND s.state = 'PUBLISHED'
          AND s.interface_name = wanted.interface_name
     JOIN marketplace.partner p ON p.partner_id = s.provider_id AND p.state = 'ACTIVE'
+    LEFT JOIN marketplace.price_model m ON m.price_id = c.price_id
     ORDER BY c.position
 """
 _ROUTES_OF_SERVICES = """
@@ -98,15 +104,20 @@ class _Interned:
 
     def __init__(self) -> None:
         self._strings: dict[str, str] = {}
-        self._prices: dict[tuple[int, str], Price] = {}
+        self._prices: dict[tuple[int, str, int | None], Price] = {}
 
     def string(self, text: str) -> str:
         return self._strings.setdefault(text, text)
 
-    def price(self, micros: int, currency_code: str) -> Price:
-        price = self._prices.get((micros, currency_code))
+    def price(self, contract: Any) -> Price:
+        micros, currency_code = contract["price_per_call_micros"], contract["currency_code"]
+        price_id = contract["price_id"]
+        price = self._prices.get((micros, currency_code, price_id))
         if price is None:
-            price = self._prices[micros, currency_code] = Price(micros, currency_code)
+            price = Price(micros, currency_code)
+            if price_id is not None:
+                price = price_of(PriceModel.FromString(contract["price_model"]), price_id)
+            self._prices[micros, currency_code, price_id] = price
         return price
 
 
@@ -206,7 +217,7 @@ def _target(contract: Any, service: Any, interned: _Interned) -> Target:
         service_id=interned.string(contract["service_id"]),
         service_version=interned.string(service["service_version"]),
         endpoint=interned.string(service["endpoint"]),
-        price=interned.price(contract["price_per_call_micros"], contract["currency_code"]),
+        price=interned.price(contract),
     )
 
 

@@ -183,6 +183,7 @@ CONTRACT = _table(
     Column("terms", LargeBinary, nullable=False),
     Column("price_per_call_micros", BigInteger, nullable=False),
     Column("currency_code", Text, nullable=False),
+    Column("price_id", BigInteger),
     Column("created_at", _TIME, nullable=False),
     Column("terminated_at", _TIME),
 )

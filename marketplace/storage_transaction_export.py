@@ -43,7 +43,7 @@ COLUMNS = (
     *("transaction_id", "call_id", "requester_id", "provider_id", "contract_id", "service_id"),
     *("service_version", "method", "start_time", "duration_us", "status", "reason", "code"),
     *("request_bytes", "answer_bytes", "request_digest", "answer_digest", "item_count"),
-    *("value_micros", "currency_code"),
+    *("value_micros", "currency_code", "unit_count", "price_number"),
 )
 _TEXT = frozenset(
     {
@@ -101,6 +101,8 @@ class TransactionExport:
             "reason": _name(entry.reason, ErrorReason, "ERROR_REASON_"),
             "request_digest": func.encode(entry.request_digest, "hex"),
             "answer_digest": func.encode(entry.answer_digest, "hex"),
+            "unit_count": func.coalesce(entry.units, 0),
+            "price_number": func.coalesce(entry.price_id, 0),
         }
         return rows, {name: changed[name] if name in changed else entry[name] for name in COLUMNS}
 

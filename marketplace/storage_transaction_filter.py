@@ -53,6 +53,8 @@ ENTRY = Table(
     Column("item_count", BigInteger),
     Column("value_micros", BigInteger),
     Column("currency_code", Text),
+    Column("units", BigInteger),
+    Column("price_id", BigInteger),
 )
 
 FAILED_CALL = Table(

@@ -64,8 +64,8 @@ SELECT * FROM unnest(
   $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
   $8::text[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bigint[], $19::bigint[],
-  $20::text[], $21::uuid[], $22::timestamptz[], $23::uuid[], $24::bigint[], $25::bytea[],
-  $26::bytea[], $27::bytea[])
+  $20::text[], $21::bigint[], $22::bigint[], $23::uuid[], $24::timestamptz[], $25::uuid[],
+  $26::bigint[], $27::bytea[], $28::bytea[], $29::bytea[])
 """  # noqa: S608  # names of columns, from above
 
 _STORED = """
@@ -93,12 +93,13 @@ _INTEND_AGAIN = """
 INSERT INTO marketplace.transaction_intent (
   transaction_id, call_id, requester_id, provider_id, contract_id, service_id, service_version,
   method, started_at, duration_us, status, reason, code, request_bytes, answer_bytes,
-  request_digest, answer_digest, item_count, value_micros, currency_code, worker_id)
+  request_digest, answer_digest, item_count, value_micros, currency_code, units, price_id,
+  worker_id)
 SELECT * FROM unnest(
   $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
   $8::text[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[], $13::smallint[],
   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bigint[], $19::bigint[],
-  $20::text[], $21::uuid[])
+  $20::text[], $21::bigint[], $22::bigint[], $23::uuid[])
 ON CONFLICT DO NOTHING
 """
 

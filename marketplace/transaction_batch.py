@@ -63,6 +63,8 @@ class Batch:
 
 _FAILED_FIELDS = tuple(item.name for item in fields(FailedCall))
 _FAILED_VALUES = attrgetter(*_FAILED_FIELDS)
+#: Fields of an entry that every version wrote; more than any other record has.
+_FEWEST = len(TransactionEntry._fields) - len(TransactionEntry._field_defaults)
 _IDS = frozenset({"transaction_id", "call_id"})
 _DIGESTS = frozenset({"request_digest", "answer_digest"})
 
@@ -83,7 +85,9 @@ def encode(record: Record) -> str:
 def decode(kind: Kind, body: str) -> Record:
     """Read what `encode` wrote; raises ValueError or TypeError for anything else."""
     names = _FAILED_FIELDS if kind is Kind.FAILED else TransactionEntry._fields
-    values = dict(zip(names, json.loads(body), strict=True))
+    written = json.loads(body)
+    # An earlier version wrote entries without their last fields, which have defaults.
+    values = dict(zip(names[: max(len(written), _FEWEST)], written, strict=True))
     for name in _IDS & values.keys():
         values[name] = UUID(hex=values[name])
     for name in _DIGESTS & values.keys():

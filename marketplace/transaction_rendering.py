@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -9,11 +10,12 @@ from sqlalchemy import Row
 from gem.common.v1.money_pb2 import Money
 from gem.common.v1.time_range_pb2 import TimeRange
 from gem.marketplace.v1 import statement_pb2 as wire
-from gem.marketplace.v1.contract_pb2 import ContractTerms
+from gem.marketplace.v1.contract_pb2 import ContractTerms, PriceModel
 from gem.marketplace.v1.transaction_pb2 import FailedCall, ServiceTransaction, TransactionTotal
 from marketplace.contract import Contract
 from marketplace.rendering import timestamp
 from marketplace.statement import Statement, promised_service_level
+from marketplace.statement_charges import Charge, totals_of
 from marketplace.storage_transaction_filter import Period
 
 
@@ -39,6 +41,8 @@ def transaction_message(row: Row[Any]) -> ServiceTransaction:
         answer_digest=row.answer_digest,
         item_count=row.item_count,
         value=Money(amount_micros=row.value_micros, currency_code=row.currency_code),
+        unit_count=row.units,
+        price_number=row.price_id or 0,
     )
 
 
@@ -105,6 +109,28 @@ def _promise(contract: Contract, statement: Statement) -> wire.ServiceLevelPromi
         percentile_95_ms=promise.percentile_95_ms,
         is_availability_kept=statement.keeps_availability(promise),
         is_percentile_95_kept=statement.keeps_percentile_95(promise),
+    )
+
+
+def charges_message(
+    charges: Sequence[Charge], models: Mapping[int, PriceModel]
+) -> wire.MonthlyStatement:
+    """Render the part of a statement that says what is owed; ValueError beyond money."""
+    return wire.MonthlyStatement(
+        charges=(
+            wire.StatementCharge(
+                kind=int(charge.kind),  # type: ignore[arg-type]  # an enum value
+                price_number=charge.price_id,
+                price=models.get(charge.price_id),
+                call_count=charge.call_count,
+                unit_count=charge.unit_count,
+                from_count=charge.from_count,
+                days=charge.days,
+                value=_money(charge.value_micros, charge.currency_code),
+            )
+            for charge in charges
+        ),
+        totals=(_money(value, code) for code, value in totals_of(charges).items()),
     )
 
 

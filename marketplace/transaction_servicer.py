@@ -20,13 +20,14 @@ from marketplace.statement import month_bounds
 from marketplace.storage_command import transaction
 from marketplace.storage_contract import ContractStorage
 from marketplace.storage_paging import page_by_text
-from marketplace.storage_statement import statement_of
+from marketplace.storage_statement import charges_for, statement_of
 from marketplace.storage_transaction import TransactionStorage
 from marketplace.storage_transaction_export import TransactionExport
 from marketplace.storage_transaction_filter import Period
 from marketplace.storage_transaction_order import ORDERS
 from marketplace.transaction_export import MEDIA_TYPES, ExportPlaces, file_pieces
 from marketplace.transaction_rendering import (
+    charges_message,
     failed_call_message,
     statement_message,
     total_message,
@@ -111,12 +112,15 @@ class TransactionServicer(LogEvidenceServicer):
             contract = await ContractStorage(connection).get(request.contract_id)
             if not actor_of(call).may_see(contract.requester_id, contract.provider_id):
                 raise not_found("contract")
+            now = self._clock()
             try:
                 statement = await statement_of(connection, contract.contract_id, month)
+                charges = await charges_for(connection, contract.contract_id, month, now)
+                charged = charges_message(*charges)
             except ValueError:
                 raise _beyond_money() from None
-        ended = self._clock() >= end
-        message = statement_message(contract, month, statement, month_ended=ended)
+        message = statement_message(contract, month, statement, month_ended=now >= end)
+        message.MergeFrom(charged)
         return wire.GetMonthlyStatementResponse(statement=message)
 
     @asynccontextmanager

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from gemarket.commands import authority, call, demo, doctor, imports, log, transactions, up
+from gemarket.commands import (
+    authority,
+    call,
+    demo,
+    doctor,
+    explain_route,
+    imports,
+    log,
+    transactions,
+    up,
+)
 from gemarket.console import output
 
 application = typer.Typer(
@@ -39,6 +49,7 @@ application.command("up")(up.up)
 application.command("demo")(demo.demo)
 application.command("call")(call.call)
 application.command("doctor")(doctor.doctor)
+application.command("explain-route")(explain_route.explain_route)
 application.add_typer(authority.application, name="ca")
 application.add_typer(imports.application, name="import")
 application.add_typer(transactions.application, name="transactions")

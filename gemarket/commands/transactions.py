@@ -206,6 +206,18 @@ def _entries_table(entries: list[transaction_pb2.ServiceTransaction]) -> object:
     return table("Transactions", columns, rows)
 
 
+def _charge(charge: statement_pb2.StatementCharge) -> tuple[str, str, str, str]:
+    """Give a line of a statement: what it is for, calls, units, value."""
+    units = str(charge.unit_count) if charge.HasField("unit_count") else ""
+    calls = str(charge.call_count) if charge.call_count else ""
+    what = "calls"
+    if charge.kind == statement_pb2.CHARGE_KIND_TIER:
+        what = f"tier from {charge.from_count}"
+    elif charge.kind == statement_pb2.CHARGE_KIND_MONTHLY_FEE:
+        what = f"monthly fee, {charge.days} days"
+    return what, calls, units, money_text(charge.value)
+
+
 def _show_statement(made: statement_pb2.MonthlyStatement, month: str) -> None:
     rows = [
         (status_name(line.status), str(line.transaction_count), money_text(line.value))
@@ -214,6 +226,9 @@ def _show_statement(made: statement_pb2.MonthlyStatement, month: str) -> None:
     rows += [("total", "", money_text(value)) for value in made.values]
     title = f"{month}: {made.requester_id} called {made.provider_id}, contract {made.contract_id}"
     output.print(table(title, ("status", "calls", "value"), rows))
+    charges = [_charge(charge) for charge in made.charges]
+    charges += [("owed", "", "", money_text(value)) for value in made.totals]
+    output.print(table("Charges", ("what", "calls", "units", "value"), charges))
     failed = made.failed_count
     output.print(f"{made.transaction_count} calls, {failed} of them failed", highlight=False)
     level = made.service_level

@@ -59,6 +59,11 @@ class Ejection:
         trouble.trying = True
         return True
 
+    def leaves_out(self, key: EndpointKey, now_s: float) -> bool:
+        """Say whether calls leave the endpoint out now; unlike `admits`, it takes no probe."""
+        trouble = self._troubles.get(key)
+        return trouble is not None and trouble.ejections > 0 and now_s < trouble.until_s
+
     def succeeded(self, key: EndpointKey) -> None:
         """The endpoint answered, with whatever: it is in order."""
         if self._troubles:

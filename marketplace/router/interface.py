@@ -30,6 +30,7 @@ from marketplace.router.options import method_options, standard_interface_of
 from marketplace.router.plain_check import PlainCheck, compile_plain_check, shows_nothing
 from marketplace.router.route_keys import compile_route_key
 from marketplace.router.stamps import compile_stamper
+from marketplace.router.units import UnitReaders
 
 __all__ = ["InterfaceRules", "MethodRules", "RouteKeyField", "compile_interface"]
 
@@ -113,6 +114,7 @@ class _Compiler:
             count_items=compile_counter(response, answers_name),
             plain_check=self._plain_check(request, response),
             validator=self._validator,
+            unit_readers=UnitReaders(response, answers_name),
         )
 
     def _merge_plan(

@@ -15,6 +15,7 @@ from protovalidate import Validator
 
 from marketplace.router.merge_plan import MergePlan
 from marketplace.router.plain_check import PlainCheck
+from marketplace.router.units import UnitReaders
 
 #: Writes provider id and contract id over every stamped string of one answer.
 Stamper = Callable[[Any, str, str], None]
@@ -61,6 +62,8 @@ class MethodRules:
     plain_check: PlainCheck
     #: Holds the compiled rules of this interface's messages; shared by its methods.
     validator: Validator
+    #: Read the units of an answer, by the path that a price names.
+    unit_readers: UnitReaders
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,12 @@ def _entry(
     assert call.caller is not None
     target = answer.target
     price = target.price
+    rated = price.rated
     resolved = status != _UNRESOLVED
+    value_micros, units = 0, None
+    if status == _OK:
+        units = answer.units
+        value_micros = price.per_call_micros if rated is None else rated.value_micros(units)
     # By position: this is made for every call, and keywords cost a third more.
     return TransactionEntry(
         transaction_id(call.call_id, ordinal),
@@ -94,6 +99,8 @@ def _entry(
         request_digest,
         answer.answer_digest,
         answer.item_count,
-        price.per_call_micros if status == _OK else 0,
+        value_micros,
         price.currency_code,
+        units,
+        None if rated is None else rated.price_id,
     )

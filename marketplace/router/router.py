@@ -51,8 +51,13 @@ class Router:
         self._snapshots = snapshots
         self._log = log
         self._limits = limits
-        self._asker = Asker(transport, Ejection(ejection or EjectionLimits()), limits, telemetry)
+        self._ejection = Ejection(ejection or EjectionLimits())
+        self._asker = Asker(transport, self._ejection, limits, telemetry)
         self._streams = StreamRouter(self._plan, self._asker, log, limits)
+
+    def leaves_out(self, provider_id: str, endpoint: str) -> bool:
+        """Say whether calls leave a provider's endpoint out for the moment."""
+        return self._ejection.leaves_out((provider_id, endpoint), time.monotonic())
 
     async def serve(self, call: Call) -> None:
         """Serve one call to its end.

@@ -16,6 +16,7 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
 from marketplace.router.merge import failure_of, merge, merge_others
 from marketplace.router.method_rules import MethodRules
+from marketplace.router.rating import counted
 from marketplace.router.target import Answer
 from marketplace.router.verify import InvalidAnswer, parsed, verified
 
@@ -67,9 +68,12 @@ def _merged_at_once(method: MethodRules, request: Any, answers: Sequence[Answer]
     for answer in answers:
         if answer.raw is not None:
             try:
-                messages.append(parsed(method, answer.raw))
+                message = parsed(method, answer.raw)
+                if answer.target.price.rated is not None:
+                    _count_units(method, answer, message)
             except InvalidAnswer:
                 continue
+            messages.append(message)
             waiting.append(answer)
     if not waiting:
         return None
@@ -88,12 +92,23 @@ def _merged_at_once(method: MethodRules, request: Any, answers: Sequence[Answer]
 def _verify(method: MethodRules, answer: Answer, raw: bytes) -> None:
     try:
         good = verified(method, answer.target, raw)
+        _count_units(method, answer, good.message)
     except InvalidAnswer as invalid:
         answer.fail(_INVALID_ANSWER, invalid.reason, Code.INTERNAL)
     except Exception as defect:  # noqa: BLE001 - a failed ask is an answer, whatever failed
         fail_by_defect(answer, defect)
     else:
         answer.succeed(good.message, method.count_items(good.message), good.canonical)
+
+
+def _count_units(method: MethodRules, answer: Answer, message: Any) -> None:
+    """Note the units of an answer where its contract's price counts them; may raise InvalidAnswer.
+
+    They are the provider's own: nothing is merged yet.
+    """
+    rated = answer.target.price.rated
+    if rated is not None:
+        answer.units = counted(method, rated, message, None)
 
 
 def _end_span(answer: Answer) -> None:

@@ -22,6 +22,7 @@ from marketplace.router.ask import (
 )
 from marketplace.router.budget import target_metadata
 from marketplace.router.method_rules import MethodRules
+from marketplace.router.rating import counted
 from marketplace.router.target import Answer, AskSpan
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderStream
 from marketplace.router.verify import InvalidAnswer, verified
@@ -123,6 +124,9 @@ class StreamAsk:
         self._digest.update(raw)
         answer.answer_bytes += len(raw)
         good = verified(method, answer.target, raw)
+        rated = answer.target.price.rated
+        if rated is not None:
+            answer.units = counted(method, rated, good.message, answer.units)
         answer.item_count += method.count_items(good.message)
         return good.canonical
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+from marketplace.router.unit_price import UnitPrice
 
 _OK = int(AnswerStatus.ANSWER_STATUS_OK)
 
@@ -17,6 +18,13 @@ class Price:
 
     per_call_micros: int = 0
     currency_code: str = "EUR"
+    #: What the contract costs instead; None where it is so much for each call.
+    rated: UnitPrice | None = None
+
+    @property
+    def price_id(self) -> int | None:
+        """Identifies the price where it is more than so much for each call."""
+        return None if self.rated is None else self.rated.price_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ class Answer:
     raw: bytes | None = None
     #: Ends when what waits has been verified.
     span: AskSpan | None = None
+    #: How many units the contract's price counts in the answer; None where it counts none.
+    units: int | None = None
 
     def fail(self, status: int, reason: int, code: int) -> None:
         """Note how the ask failed."""
@@ -111,3 +121,6 @@ class TransactionEntry(NamedTuple):
     item_count: int
     value_micros: int
     currency_code: str
+    #: Units that the price counts in the answer, and which price; None where it is per call.
+    units: int | None = None
+    price_id: int | None = None

@@ -22,10 +22,10 @@ from marketplace.contract import (
     agree,
     check_accepted,
     check_parties,
-    price_of,
     take_step,
 )
 from marketplace.partner import Partner, PartnerState
+from marketplace.price import price_of
 from marketplace.router.target import Price
 from marketplace.service import Service, ServiceState
 from tests.control_plane import REQUIRED, TERMS, fields_of

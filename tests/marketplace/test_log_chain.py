@@ -41,7 +41,7 @@ ENTRIES = st.builds(
     TransactionEntry,
     *(st.uuids(), st.uuids(), _TEXT, _TEXT, _TEXT, _TEXT, _TEXT, _TEXT),
     *(_MICROSECONDS.map(lambda us: us * 1000), _BIGINT, _SMALL, _SMALL, _SMALL, _BIGINT, _BIGINT),
-    *(_DIGEST, _DIGEST, _BIGINT, _BIGINT, _TEXT),
+    *(_DIGEST, _DIGEST, _BIGINT, _BIGINT, _TEXT, st.none() | _BIGINT, st.none() | _BIGINT),
 )
 _WORKER = uuid4()
 
@@ -90,13 +90,14 @@ def test_the_hashes_are_what_the_catalogue_says() -> None:
     """A partner's own program has to come to the same; so this never changes."""
     entry = TransactionEntry(
         UUID(int=1), UUID(int=2), "evsp", "operator", "contract", "service", "1.0", "/a.B/C",
-        3_000, 4, 1, 5, 6, 7, 8, b"\x01\x02", b"\x03", 9, -10, "EUR",
+        3_000, 4, 1, 5, 6, 7, 8, b"\x01\x02", b"\x03", 9, -10, "EUR", 13,
     )  # fmt: skip
     record = record_bytes(entry, 3, UUID(int=11).bytes, 12)
     numbers = [(3, 8), (12, 8), (4, 8), (1, 2), (5, 2), (6, 2), (7, 8), (8, 8), (9, 8), (-10, 8)]
+    numbers += [(13, 8), (0, 8)]  # one unit count, no price
     assert record == b"".join(
         [
-            b"\x01",
+            b"\x01\x01",
             *(UUID(int=number).bytes for number in (1, 2, 11)),
             *(number.to_bytes(size, "big", signed=True) for number, size in numbers),
             *(size.to_bytes(4, "big") for size in (2, 1)),

@@ -59,6 +59,8 @@ def test_an_entry_says_who_asked_whom_for_what_and_at_which_price() -> None:
         "item_count": 3,
         "value_micros": 250,
         "currency_code": "EUR",
+        "units": None,
+        "price_id": None,
     }
 
 

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import money_pb2 as gem_dot_common_dot_v1_dot_money__pb2
+from gem.marketplace.v1 import price_pb2 as gem_dot_marketplace_dot_v1_dot_price__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gem/marketplace/v1/contract.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n\nPriceModel\x12\x33\n\x04\x66ree\x18\x01 \x01(\x0b\x32#.gem.marketplace.v1.PriceModel.FreeH\x00\x12:\n\x08per_call\x18\x02 \x01(\x0b\x32&.gem.marketplace.v1.PriceModel.PerCallH\x00\x1a\x06\n\x04\x46ree\x1a\xce\x01\n\x07PerCall\x12\xc2\x01\n\x05price\x18\x01 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x91\x01\n\x12price.not_negative\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\x42\x0e\n\x05model\x12\x05\xbaH\x02\x08\x01\"\x8c\x01\n\x0f\x43ontractSection\x12\x31\n\nsection_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,63}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12\x10\n\x08required\x18\x04 \x01(\x08\"\x87\x02\n\rOfferingTerms\x12\x41\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x35\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModelB\x06\xbaH\x03\xc8\x01\x01:|\xbaHy\x1aw\n\x1aoffering_terms.section_ids\x12,no two sections may have the same section_id\x1a+this.sections.map(s, s.section_id).unique()\"\xa8\x01\n\x08Offering\x12\x1c\n\x0boffering_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nservice_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x05terms\x18\x03 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTerms\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x02\n\rContractTerms\x12?\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12-\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModel\x12 \n\x0einterface_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x11interface_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1f\n\rservice_title\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12 \n\x0fservice_version\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xf3\x02\n\x08\x43ontract\x12\x1c\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0boffering_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x06 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x05terms\x18\x07 \x01(\x0b\x32!.gem.marketplace.v1.ContractTerms\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eterminate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd2\x01\n\rContractEvent\x12=\n\x04kind\x18\x01 \x01(\x0e\x32%.gem.marketplace.v1.ContractEventKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\x05state\x18\x02 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x16\n\x05\x61\x63tor\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x87\x01\n\rContractState\x12\x1e\n\x1a\x43ONTRACT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONTRACT_STATE_ACTIVE\x10\x01\x12\x1c\n\x18\x43ONTRACT_STATE_SUSPENDED\x10\x02\x12\x1d\n\x19\x43ONTRACT_STATE_TERMINATED\x10\x03*\xc1\x01\n\x11\x43ontractEventKind\x12#\n\x1f\x43ONTRACT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_CREATED\x10\x01\x12!\n\x1d\x43ONTRACT_EVENT_KIND_SUSPENDED\x10\x02\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_RESUMED\x10\x03\x12\"\n\x1e\x43ONTRACT_EVENT_KIND_TERMINATED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gem/marketplace/v1/contract.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\x1a\x1egem/marketplace/v1/price.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x04\n\nPriceModel\x12\x33\n\x04\x66ree\x18\x01 \x01(\x0b\x32#.gem.marketplace.v1.PriceModel.FreeH\x00\x12:\n\x08per_call\x18\x02 \x01(\x0b\x32&.gem.marketplace.v1.PriceModel.PerCallH\x00\x12\x34\n\x08per_unit\x18\x03 \x01(\x0b\x32 .gem.marketplace.v1.PerUnitPriceH\x00\x12\x36\n\tper_month\x18\x04 \x01(\x0b\x32!.gem.marketplace.v1.PerMonthPriceH\x00\x12\x31\n\x06tiered\x18\x05 \x01(\x0b\x32\x1f.gem.marketplace.v1.TieredPriceH\x00\x1a\x06\n\x04\x46ree\x1a\xce\x01\n\x07PerCall\x12\xc2\x01\n\x05price\x18\x01 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x91\x01\n\x12price.not_negative\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\x42\x0e\n\x05model\x12\x05\xbaH\x02\x08\x01\"\x8c\x01\n\x0f\x43ontractSection\x12\x31\n\nsection_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,63}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12\x10\n\x08required\x18\x04 \x01(\x08\"\x87\x02\n\rOfferingTerms\x12\x41\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x35\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModelB\x06\xbaH\x03\xc8\x01\x01:|\xbaHy\x1aw\n\x1aoffering_terms.section_ids\x12,no two sections may have the same section_id\x1a+this.sections.map(s, s.section_id).unique()\"\xa8\x01\n\x08Offering\x12\x1c\n\x0boffering_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nservice_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x05terms\x18\x03 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTerms\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x02\n\rContractTerms\x12?\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12-\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModel\x12 \n\x0einterface_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x11interface_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1f\n\rservice_title\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12 \n\x0fservice_version\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xf3\x02\n\x08\x43ontract\x12\x1c\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0boffering_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x06 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x05terms\x18\x07 \x01(\x0b\x32!.gem.marketplace.v1.ContractTerms\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eterminate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd2\x01\n\rContractEvent\x12=\n\x04kind\x18\x01 \x01(\x0e\x32%.gem.marketplace.v1.ContractEventKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\x05state\x18\x02 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x16\n\x05\x61\x63tor\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x87\x01\n\rContractState\x12\x1e\n\x1a\x43ONTRACT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONTRACT_STATE_ACTIVE\x10\x01\x12\x1c\n\x18\x43ONTRACT_STATE_SUSPENDED\x10\x02\x12\x1d\n\x19\x43ONTRACT_STATE_TERMINATED\x10\x03*\xc1\x01\n\x11\x43ontractEventKind\x12#\n\x1f\x43ONTRACT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_CREATED\x10\x01\x12!\n\x1d\x43ONTRACT_EVENT_KIND_SUSPENDED\x10\x02\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_RESUMED\x10\x03\x12\"\n\x1e\x43ONTRACT_EVENT_KIND_TERMINATED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -82,26 +83,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTEVENT'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CONTRACTEVENT'].fields_by_name['actor']._loaded_options = None
   _globals['_CONTRACTEVENT'].fields_by_name['actor']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_CONTRACTSTATE']._serialized_start=1942
-  _globals['_CONTRACTSTATE']._serialized_end=2077
-  _globals['_CONTRACTEVENTKIND']._serialized_start=2080
-  _globals['_CONTRACTEVENTKIND']._serialized_end=2273
-  _globals['_PRICEMODEL']._serialized_start=147
-  _globals['_PRICEMODEL']._serialized_end=505
-  _globals['_PRICEMODEL_FREE']._serialized_start=274
-  _globals['_PRICEMODEL_FREE']._serialized_end=280
-  _globals['_PRICEMODEL_PERCALL']._serialized_start=283
-  _globals['_PRICEMODEL_PERCALL']._serialized_end=489
-  _globals['_CONTRACTSECTION']._serialized_start=508
-  _globals['_CONTRACTSECTION']._serialized_end=648
-  _globals['_OFFERINGTERMS']._serialized_start=651
-  _globals['_OFFERINGTERMS']._serialized_end=914
-  _globals['_OFFERING']._serialized_start=917
-  _globals['_OFFERING']._serialized_end=1085
-  _globals['_CONTRACTTERMS']._serialized_start=1088
-  _globals['_CONTRACTTERMS']._serialized_end=1352
-  _globals['_CONTRACT']._serialized_start=1355
-  _globals['_CONTRACT']._serialized_end=1726
-  _globals['_CONTRACTEVENT']._serialized_start=1729
-  _globals['_CONTRACTEVENT']._serialized_end=1939
+  _globals['_CONTRACTSTATE']._serialized_start=2135
+  _globals['_CONTRACTSTATE']._serialized_end=2270
+  _globals['_CONTRACTEVENTKIND']._serialized_start=2273
+  _globals['_CONTRACTEVENTKIND']._serialized_end=2466
+  _globals['_PRICEMODEL']._serialized_start=179
+  _globals['_PRICEMODEL']._serialized_end=698
+  _globals['_PRICEMODEL_FREE']._serialized_start=467
+  _globals['_PRICEMODEL_FREE']._serialized_end=473
+  _globals['_PRICEMODEL_PERCALL']._serialized_start=476
+  _globals['_PRICEMODEL_PERCALL']._serialized_end=682
+  _globals['_CONTRACTSECTION']._serialized_start=701
+  _globals['_CONTRACTSECTION']._serialized_end=841
+  _globals['_OFFERINGTERMS']._serialized_start=844
+  _globals['_OFFERINGTERMS']._serialized_end=1107
+  _globals['_OFFERING']._serialized_start=1110
+  _globals['_OFFERING']._serialized_end=1278
+  _globals['_CONTRACTTERMS']._serialized_start=1281
+  _globals['_CONTRACTTERMS']._serialized_end=1545
+  _globals['_CONTRACT']._serialized_start=1548
+  _globals['_CONTRACT']._serialized_end=1919
+  _globals['_CONTRACTEVENT']._serialized_start=1922
+  _globals['_CONTRACTEVENT']._serialized_end=2132
 # @@protoc_insertion_point(module_scope)

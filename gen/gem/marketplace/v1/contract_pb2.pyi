@@ -5,6 +5,7 @@ Service contracts, and the offerings whose acceptance makes them."""
 
 from collections import abc as _abc
 from gem.common.v1 import money_pb2 as _money_pb2
+from gem.marketplace.v1 import price_pb2 as _price_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -126,6 +127,9 @@ class PriceModel(_message.Message):
 
     FREE_FIELD_NUMBER: _builtins.int
     PER_CALL_FIELD_NUMBER: _builtins.int
+    PER_UNIT_FIELD_NUMBER: _builtins.int
+    PER_MONTH_FIELD_NUMBER: _builtins.int
+    TIERED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def free(self) -> Global___PriceModel.Free:
         """Calls cost nothing."""
@@ -134,17 +138,32 @@ class PriceModel(_message.Message):
     def per_call(self) -> Global___PriceModel.PerCall:
         """Every successful call costs the same."""
 
+    @_builtins.property
+    def per_unit(self) -> _price_pb2.PerUnitPrice:
+        """Every successful call costs what its answer holds."""
+
+    @_builtins.property
+    def per_month(self) -> _price_pb2.PerMonthPrice:
+        """Every month costs a fee, and calls nothing."""
+
+    @_builtins.property
+    def tiered(self) -> _price_pb2.TieredPrice:
+        """The month's calls or units are priced in steps."""
+
     def __init__(
         self,
         *,
         free: Global___PriceModel.Free | None = ...,
         per_call: Global___PriceModel.PerCall | None = ...,
+        per_unit: _price_pb2.PerUnitPrice | None = ...,
+        per_month: _price_pb2.PerMonthPrice | None = ...,
+        tiered: _price_pb2.TieredPrice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["free", b"free", "model", b"model", "per_call", b"per_call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["free", b"free", "model", b"model", "per_call", b"per_call", "per_month", b"per_month", "per_unit", b"per_unit", "tiered", b"tiered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free", b"free", "model", b"model", "per_call", b"per_call"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["free", b"free", "model", b"model", "per_call", b"per_call", "per_month", b"per_month", "per_unit", b"per_unit", "tiered", b"tiered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["free", "per_call"]  # noqa: Y015
+    _WhichOneofReturnType_model: _TypeAlias = _typing.Literal["free", "per_call", "per_unit", "per_month", "tiered"]  # noqa: Y015
     _WhichOneofArgType_model: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_model) -> _WhichOneofReturnType_model | None: ...
 

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from gem.marketplace.v1 import contract_service_pb2 as gem_dot_marketplace_dot_v1_dot_contract__service__pb2
+from gem.marketplace.v1 import route_explanation_pb2 as gem_dot_marketplace_dot_v1_dot_route__explanation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -72,6 +73,11 @@ class ContractServiceStub:
                 request_serializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.FromString,
                 _registered_method=True)
+        self.ExplainRoute = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/ExplainRoute',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteResponse.FromString,
+                _registered_method=True)
 
 
 class ContractServiceServicer:
@@ -135,6 +141,16 @@ class ContractServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainRoute(self, request, context):
+        """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
+        asks about its own calls; a provider about calls of those that have or had a contract with it,
+        as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
+        other partners, and for an interface that does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContractServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -172,6 +188,11 @@ def add_ContractServiceServicer_to_server(servicer, server):
                     servicer.ListContractEvents,
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.SerializeToString,
+            ),
+            'ExplainRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRoute,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -366,6 +387,33 @@ class ContractService:
             '/gem.marketplace.v1.ContractService/ListContractEvents',
             gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/ExplainRoute',
+            gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ Service contracts between partners."""
 
 from collections import abc as _abc
 from gem.marketplace.v1 import contract_service_pb2 as _contract_service_pb2
+from gem.marketplace.v1 import route_explanation_pb2 as _route_explanation_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -59,6 +60,12 @@ class ContractServiceStub:
     """Lists contracts in contract order. A partner sees those to which it is a party."""
     ListContractEvents: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractEventsRequest, _contract_service_pb2.ListContractEventsResponse]
     """Lists what happened to a contract, the oldest first."""
+    ExplainRoute: _grpc.UnaryUnaryMultiCallable[_route_explanation_pb2.ExplainRouteRequest, _route_explanation_pb2.ExplainRouteResponse]
+    """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
+    asks about its own calls; a provider about calls of those that have or had a contract with it,
+    as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
+    other partners, and for an interface that does not exist.
+    """
 
 @_typing.type_check_only
 class ContractServiceAsyncStub(ContractServiceStub):
@@ -91,6 +98,12 @@ class ContractServiceAsyncStub(ContractServiceStub):
     """Lists contracts in contract order. A partner sees those to which it is a party."""
     ListContractEvents: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractEventsRequest, _contract_service_pb2.ListContractEventsResponse]  # type: ignore[assignment]
     """Lists what happened to a contract, the oldest first."""
+    ExplainRoute: _aio.UnaryUnaryMultiCallable[_route_explanation_pb2.ExplainRouteRequest, _route_explanation_pb2.ExplainRouteResponse]  # type: ignore[assignment]
+    """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
+    asks about its own calls; a provider about calls of those that have or had a contract with it,
+    as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
+    other partners, and for an interface that does not exist.
+    """
 
 class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes, suspends, resumes and ends contracts (use cases 1485, 1490, 1479). A contract is the only
@@ -162,5 +175,17 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_contract_service_pb2.ListContractEventsResponse, _abc.Awaitable[_contract_service_pb2.ListContractEventsResponse]]:
         """Lists what happened to a contract, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def ExplainRoute(
+        self,
+        request: _route_explanation_pb2.ExplainRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_route_explanation_pb2.ExplainRouteResponse, _abc.Awaitable[_route_explanation_pb2.ExplainRouteResponse]]:
+        """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
+        asks about its own calls; a provider about calls of those that have or had a contract with it,
+        as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
+        other partners, and for an interface that does not exist.
+        """
 
 def add_ContractServiceServicer_to_server(servicer: ContractServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

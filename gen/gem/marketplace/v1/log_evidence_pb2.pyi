@@ -114,13 +114,14 @@ class OwnLogEntry(_message.Message):
     NONCE_FIELD_NUMBER: _builtins.int
     IS_SUPERSEDED_FIELD_NUMBER: _builtins.int
     canonical_record: _builtins.bytes
-    """The entry in the form that is hashed: a version byte, 1; transaction, call and worker id of 16
-    bytes each; start and time of recording in microseconds since 1970 and duration in
-    microseconds, of 8 bytes each; status, reason and code of 2 bytes each; request bytes, answer
-    bytes, item count and value in micros of 8 bytes each; lengths of the request's and the
-    answer's digest of 4 bytes each; both digests; and in UTF-8, separated by a byte 0, requester,
-    provider, contract, service, version of the service, method and currency. Numbers are signed,
-    but for the lengths, and have their highest byte first.
+    """The entry in the form that is hashed: a version byte, 1; a byte of bits, 1 where units are
+    counted, 2 where there is a price number; transaction, call and worker id of 16 bytes each;
+    start and time of recording in microseconds since 1970 and duration in microseconds, of 8 bytes
+    each; status, reason and code of 2 bytes each; request bytes, answer bytes, item count, value
+    in micros, units and price number of 8 bytes each, 0 where they are not there; lengths of the
+    request's and the answer's digest of 4 bytes each; both digests; and in UTF-8, separated by a
+    byte 0, requester, provider, contract, service, version of the service, method and currency.
+    Numbers are signed, but for the lengths, and have their highest byte first.
     """
     nonce: _builtins.bytes
     """What the record hash hides the record with."""

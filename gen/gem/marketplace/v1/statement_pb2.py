@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import money_pb2 as gem_dot_common_dot_v1_dot_money__pb2
 from gem.common.v1 import time_range_pb2 as gem_dot_common_dot_v1_dot_time__range__pb2
+from gem.marketplace.v1 import contract_pb2 as gem_dot_marketplace_dot_v1_dot_contract__pb2
 from gem.mesh.v1 import provider_answer_pb2 as gem_dot_mesh_dot_v1_dot_provider__answer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gem/marketplace/v1/statement.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\x1a\x1egem/common/v1/time_range.proto\x1a!gem/mesh/v1/provider_answer.proto\"\xed\x03\n\x10MonthlyStatement\x12\x1c\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1c\n\x0bprovider_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1b\n\nservice_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12(\n\x06period\x18\x05 \x01(\x0b\x32\x18.gem.common.v1.TimeRange\x12\x13\n\x0bmonth_ended\x18\x06 \x01(\x08\x12\"\n\x11transaction_count\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1d\n\x0c\x66\x61iled_count\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x06values\x18\t \x03(\x0b\x32\x14.gem.common.v1.MoneyB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12;\n\x05lines\x18\n \x03(\x0b\x32!.gem.marketplace.v1.StatementLineB\t\xbaH\x06\x92\x01\x03\x10\xa8\x46\x12\x37\n\rservice_level\x18\x0b \x01(\x0b\x32 .gem.marketplace.v1.ServiceLevel\x12\x38\n\x07promise\x18\x0c \x01(\x0b\x32\'.gem.marketplace.v1.ServiceLevelPromise\"\x8d\x01\n\rStatementLine\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32\x19.gem.mesh.v1.AnswerStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\"\n\x11transaction_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12#\n\x05value\x18\x03 \x01(\x0b\x32\x14.gem.common.v1.Money\"\xf5\x02\n\x0cServiceLevel\x12\x1e\n\rcounted_count\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x08ok_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12&\n\x0cok_share_ppm\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00H\x00\x88\x01\x01\x12\x1f\n\tmedian_us\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x12&\n\x10percentile_95_us\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x02\x88\x01\x01\x12&\n\x10percentile_99_us\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x03\x88\x01\x01\x12.\n\x15\x61vailability_permille\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x04\x88\x01\x01\x42\x0f\n\r_ok_share_ppmB\x0c\n\n_median_usB\x13\n\x11_percentile_95_usB\x13\n\x11_percentile_99_usB\x18\n\x16_availability_permille\"\xdd\x01\n\x13ServiceLevelPromise\x12)\n\x15\x61vailability_permille\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12!\n\x10percentile_95_ms\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12!\n\x14is_availability_kept\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\"\n\x15is_percentile_95_kept\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\x17\n\x15_is_availability_keptB\x18\n\x16_is_percentile_95_keptb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gem/marketplace/v1/statement.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\x1a\x1egem/common/v1/time_range.proto\x1a!gem/marketplace/v1/contract.proto\x1a!gem/mesh/v1/provider_answer.proto\"\xdf\x04\n\x10MonthlyStatement\x12\x1c\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1c\n\x0bprovider_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18?\x12\x1b\n\nservice_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12(\n\x06period\x18\x05 \x01(\x0b\x32\x18.gem.common.v1.TimeRange\x12\x13\n\x0bmonth_ended\x18\x06 \x01(\x08\x12\"\n\x11transaction_count\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1d\n\x0c\x66\x61iled_count\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x06values\x18\t \x03(\x0b\x32\x14.gem.common.v1.MoneyB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12;\n\x05lines\x18\n \x03(\x0b\x32!.gem.marketplace.v1.StatementLineB\t\xbaH\x06\x92\x01\x03\x10\xa8\x46\x12\x37\n\rservice_level\x18\x0b \x01(\x0b\x32 .gem.marketplace.v1.ServiceLevel\x12\x38\n\x07promise\x18\x0e \x01(\x0b\x32\'.gem.marketplace.v1.ServiceLevelPromise\x12?\n\x07\x63harges\x18\x0c \x03(\x0b\x32#.gem.marketplace.v1.StatementChargeB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12/\n\x06totals\x18\r \x03(\x0b\x32\x14.gem.common.v1.MoneyB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\"\xd4\x02\n\x0fStatementCharge\x12\x36\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.gem.marketplace.v1.ChargeKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\x0cprice_number\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12-\n\x05price\x18\x03 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModel\x12\x1b\n\ncall_count\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\nunit_count\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12 \n\nfrom_count\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x12\x17\n\x04\x64\x61ys\x18\x07 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x1f(\x00\x12#\n\x05value\x18\x08 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\r\n\x0b_unit_countB\r\n\x0b_from_count\"\x8d\x01\n\rStatementLine\x12\x33\n\x06status\x18\x01 \x01(\x0e\x32\x19.gem.mesh.v1.AnswerStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\"\n\x11transaction_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12#\n\x05value\x18\x03 \x01(\x0b\x32\x14.gem.common.v1.Money\"\xf5\x02\n\x0cServiceLevel\x12\x1e\n\rcounted_count\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x19\n\x08ok_count\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12&\n\x0cok_share_ppm\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00H\x00\x88\x01\x01\x12\x1f\n\tmedian_us\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x01\x88\x01\x01\x12&\n\x10percentile_95_us\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x02\x88\x01\x01\x12&\n\x10percentile_99_us\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x03\x88\x01\x01\x12.\n\x15\x61vailability_permille\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x04\x88\x01\x01\x42\x0f\n\r_ok_share_ppmB\x0c\n\n_median_usB\x13\n\x11_percentile_95_usB\x13\n\x11_percentile_99_usB\x18\n\x16_availability_permille\"\xdd\x01\n\x13ServiceLevelPromise\x12)\n\x15\x61vailability_permille\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12!\n\x10percentile_95_ms\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12!\n\x14is_availability_kept\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\"\n\x15is_percentile_95_kept\x18\x04 \x01(\x08H\x01\x88\x01\x01\x42\x17\n\x15_is_availability_keptB\x18\n\x16_is_percentile_95_kept*u\n\nChargeKind\x12\x1b\n\x17\x43HARGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HARGE_KIND_ENTRIES\x10\x01\x12\x14\n\x10\x43HARGE_KIND_TIER\x10\x02\x12\x1b\n\x17\x43HARGE_KIND_MONTHLY_FEE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +52,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MONTHLYSTATEMENT'].fields_by_name['values']._serialized_options = b'\272H\006\222\001\003\020\350\007'
   _globals['_MONTHLYSTATEMENT'].fields_by_name['lines']._loaded_options = None
   _globals['_MONTHLYSTATEMENT'].fields_by_name['lines']._serialized_options = b'\272H\006\222\001\003\020\250F'
+  _globals['_MONTHLYSTATEMENT'].fields_by_name['charges']._loaded_options = None
+  _globals['_MONTHLYSTATEMENT'].fields_by_name['charges']._serialized_options = b'\272H\006\222\001\003\020\220N'
+  _globals['_MONTHLYSTATEMENT'].fields_by_name['totals']._loaded_options = None
+  _globals['_MONTHLYSTATEMENT'].fields_by_name['totals']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_STATEMENTCHARGE'].fields_by_name['kind']._loaded_options = None
+  _globals['_STATEMENTCHARGE'].fields_by_name['kind']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_STATEMENTCHARGE'].fields_by_name['price_number']._loaded_options = None
+  _globals['_STATEMENTCHARGE'].fields_by_name['price_number']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_STATEMENTCHARGE'].fields_by_name['call_count']._loaded_options = None
+  _globals['_STATEMENTCHARGE'].fields_by_name['call_count']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_STATEMENTCHARGE'].fields_by_name['unit_count']._loaded_options = None
+  _globals['_STATEMENTCHARGE'].fields_by_name['unit_count']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_STATEMENTCHARGE'].fields_by_name['from_count']._loaded_options = None
+  _globals['_STATEMENTCHARGE'].fields_by_name['from_count']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_STATEMENTCHARGE'].fields_by_name['days']._loaded_options = None
+  _globals['_STATEMENTCHARGE'].fields_by_name['days']._serialized_options = b'\272H\006\032\004\030\037(\000'
   _globals['_STATEMENTLINE'].fields_by_name['status']._loaded_options = None
   _globals['_STATEMENTLINE'].fields_by_name['status']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_STATEMENTLINE'].fields_by_name['transaction_count']._loaded_options = None
@@ -73,12 +90,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICELEVELPROMISE'].fields_by_name['availability_permille']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_SERVICELEVELPROMISE'].fields_by_name['percentile_95_ms']._loaded_options = None
   _globals['_SERVICELEVELPROMISE'].fields_by_name['percentile_95_ms']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_MONTHLYSTATEMENT']._serialized_start=182
-  _globals['_MONTHLYSTATEMENT']._serialized_end=675
-  _globals['_STATEMENTLINE']._serialized_start=678
-  _globals['_STATEMENTLINE']._serialized_end=819
-  _globals['_SERVICELEVEL']._serialized_start=822
-  _globals['_SERVICELEVEL']._serialized_end=1195
-  _globals['_SERVICELEVELPROMISE']._serialized_start=1198
-  _globals['_SERVICELEVELPROMISE']._serialized_end=1419
+  _globals['_CHARGEKIND']._serialized_start=1913
+  _globals['_CHARGEKIND']._serialized_end=2030
+  _globals['_MONTHLYSTATEMENT']._serialized_start=217
+  _globals['_MONTHLYSTATEMENT']._serialized_end=824
+  _globals['_STATEMENTCHARGE']._serialized_start=827
+  _globals['_STATEMENTCHARGE']._serialized_end=1167
+  _globals['_STATEMENTLINE']._serialized_start=1170
+  _globals['_STATEMENTLINE']._serialized_end=1311
+  _globals['_SERVICELEVEL']._serialized_start=1314
+  _globals['_SERVICELEVEL']._serialized_end=1687
+  _globals['_SERVICELEVELPROMISE']._serialized_start=1690
+  _globals['_SERVICELEVELPROMISE']._serialized_end=1911
 # @@protoc_insertion_point(module_scope)

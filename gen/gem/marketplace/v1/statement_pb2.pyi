@@ -6,10 +6,12 @@ Monthly statements: what was called under one contract, and what is owed for it.
 from collections import abc as _abc
 from gem.common.v1 import money_pb2 as _money_pb2
 from gem.common.v1 import time_range_pb2 as _time_range_pb2
+from gem.marketplace.v1 import contract_pb2 as _contract_pb2
 from gem.mesh.v1 import provider_answer_pb2 as _provider_answer_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +22,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ChargeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChargeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChargeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHARGE_KIND_UNSPECIFIED: _ChargeKind.ValueType  # 0
+    """Not stated; never sent."""
+    CHARGE_KIND_ENTRIES: _ChargeKind.ValueType  # 1
+    """The values of the entries under one price, added up."""
+    CHARGE_KIND_TIER: _ChargeKind.ValueType  # 2
+    """What lies within one tier of the month's calls or units."""
+    CHARGE_KIND_MONTHLY_FEE: _ChargeKind.ValueType  # 3
+    """The monthly fee."""
+
+class ChargeKind(_ChargeKind, metaclass=_ChargeKindEnumTypeWrapper):
+    """What a charge is for."""
+
+CHARGE_KIND_UNSPECIFIED: ChargeKind.ValueType  # 0
+"""Not stated; never sent."""
+CHARGE_KIND_ENTRIES: ChargeKind.ValueType  # 1
+"""The values of the entries under one price, added up."""
+CHARGE_KIND_TIER: ChargeKind.ValueType  # 2
+"""What lies within one tier of the month's calls or units."""
+CHARGE_KIND_MONTHLY_FEE: ChargeKind.ValueType  # 3
+"""The monthly fee."""
+Global___ChargeKind: _TypeAlias = ChargeKind  # noqa: Y015
 
 @_typing.final
 class MonthlyStatement(_message.Message):
@@ -39,6 +69,8 @@ class MonthlyStatement(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     SERVICE_LEVEL_FIELD_NUMBER: _builtins.int
     PROMISE_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """Contract whose entries these are."""
     requester_id: _builtins.str
@@ -61,7 +93,9 @@ class MonthlyStatement(_message.Message):
 
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[_money_pb2.Money]:
-        """Sum of the values by currency, in the order of the currencies' codes."""
+        """Sum of the entries' values by currency, in the order of the currencies' codes. It equals the
+        log's sum; what the month costs besides is among the charges.
+        """
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementLine]:
@@ -74,6 +108,18 @@ class MonthlyStatement(_message.Message):
     @_builtins.property
     def promise(self) -> Global___ServiceLevelPromise:
         """What the contract promises, and whether it was kept. Unset where it promises nothing."""
+
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementCharge]:
+        """What makes up the totals, by the prices under which the entries are and whose days count, in
+        the order of `price_number`.
+        """
+
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[_money_pb2.Money]:
+        """What is owed, by currency in the order of the codes: the exact sum of the charges. Where a
+        contract's prices are free, per call or per unit, it equals `values`.
+        """
 
     def __init__(
         self,
@@ -90,14 +136,77 @@ class MonthlyStatement(_message.Message):
         lines: _abc.Iterable[Global___StatementLine] | None = ...,
         service_level: Global___ServiceLevel | None = ...,
         promise: Global___ServiceLevelPromise | None = ...,
+        charges: _abc.Iterable[Global___StatementCharge] | None = ...,
+        totals: _abc.Iterable[_money_pb2.Money] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "promise", b"promise", "service_level", b"service_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "failed_count", b"failed_count", "lines", b"lines", "month_ended", b"month_ended", "period", b"period", "promise", b"promise", "provider_id", b"provider_id", "requester_id", b"requester_id", "service_id", b"service_id", "service_level", b"service_level", "transaction_count", b"transaction_count", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "contract_id", b"contract_id", "failed_count", b"failed_count", "lines", b"lines", "month_ended", b"month_ended", "period", b"period", "promise", b"promise", "provider_id", b"provider_id", "requester_id", b"requester_id", "service_id", b"service_id", "service_level", b"service_level", "totals", b"totals", "transaction_count", b"transaction_count", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MonthlyStatement: _TypeAlias = MonthlyStatement  # noqa: Y015
+
+@_typing.final
+class StatementCharge(_message.Message):
+    """One amount of a monthly statement, and what it is worked out from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PRICE_NUMBER_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    CALL_COUNT_FIELD_NUMBER: _builtins.int
+    UNIT_COUNT_FIELD_NUMBER: _builtins.int
+    FROM_COUNT_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    kind: Global___ChargeKind.ValueType
+    """What it is for."""
+    price_number: _builtins.int
+    """The price of the contract, the same as in its entries. Zero for prices per call."""
+    call_count: _builtins.int
+    """Number of calls with status OK that are charged. Zero for a fee."""
+    unit_count: _builtins.int
+    """Number of units that are charged. Unset where the price counts none."""
+    from_count: _builtins.int
+    """Where a tier begins. Unset for other kinds."""
+    days: _builtins.int
+    """Days of the month that are charged, for a fee. Until the month has ended, days that have begun."""
+    @_builtins.property
+    def price(self) -> _contract_pb2.PriceModel:
+        """That price as it was agreed. Unset where `price_number` is zero."""
+
+    @_builtins.property
+    def value(self) -> _money_pb2.Money:
+        """The amount. Unset is never sent."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___ChargeKind.ValueType = ...,
+        price_number: _builtins.int = ...,
+        price: _contract_pb2.PriceModel | None = ...,
+        call_count: _builtins.int = ...,
+        unit_count: _builtins.int | None = ...,
+        from_count: _builtins.int | None = ...,
+        days: _builtins.int = ...,
+        value: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_from_count", b"_from_count", "_unit_count", b"_unit_count", "from_count", b"from_count", "price", b"price", "unit_count", b"unit_count", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_from_count", b"_from_count", "_unit_count", b"_unit_count", "call_count", b"call_count", "days", b"days", "from_count", b"from_count", "kind", b"kind", "price", b"price", "price_number", b"price_number", "unit_count", b"unit_count", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__from_count: _TypeAlias = _typing.Literal["from_count"]  # noqa: Y015
+    _WhichOneofArgType__from_count: _TypeAlias = _typing.Literal["_from_count", b"_from_count"]  # noqa: Y015
+    _WhichOneofReturnType__unit_count: _TypeAlias = _typing.Literal["unit_count"]  # noqa: Y015
+    _WhichOneofArgType__unit_count: _TypeAlias = _typing.Literal["_unit_count", b"_unit_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__from_count) -> _WhichOneofReturnType__from_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unit_count) -> _WhichOneofReturnType__unit_count | None: ...
+
+Global___StatementCharge: _TypeAlias = StatementCharge  # noqa: Y015
 
 @_typing.final
 class StatementLine(_message.Message):

@@ -45,6 +45,8 @@ class ServiceTransaction(_message.Message):
     ANSWER_DIGEST_FIELD_NUMBER: _builtins.int
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    UNIT_COUNT_FIELD_NUMBER: _builtins.int
+    PRICE_NUMBER_FIELD_NUMBER: _builtins.int
     transaction_id: _builtins.str
     """Identifies the entry in the market."""
     call_id: _builtins.str
@@ -79,13 +81,23 @@ class ServiceTransaction(_message.Message):
     """SHA-256 of the answer's bytes. Empty when none came."""
     item_count: _builtins.int
     """Number of elements that the provider's answer had."""
+    unit_count: _builtins.int
+    """Units that the answer had, where the price counts units. Unset where it does not, and unless
+    the status is OK.
+    """
+    price_number: _builtins.int
+    """Identifies the price of the contract by which the value is found, the same on the monthly
+    statement. Zero where it is a price per call.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider was asked, to the microsecond."""
 
     @_builtins.property
     def value(self) -> _money_pb2.Money:
-        """What the call costs the requester by the contract. Zero unless the status is OK."""
+        """What the call costs the requester by the contract. Zero unless the status is OK, and zero
+        where the price is for the month: a fee, or tiers, which the monthly statement adds up.
+        """
 
     def __init__(
         self,
@@ -109,12 +121,16 @@ class ServiceTransaction(_message.Message):
         answer_digest: _builtins.bytes = ...,
         item_count: _builtins.int = ...,
         value: _money_pb2.Money | None = ...,
+        unit_count: _builtins.int | None = ...,
+        price_number: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_unit_count", b"_unit_count", "start_time", b"start_time", "unit_count", b"unit_count", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_bytes", b"answer_bytes", "answer_digest", b"answer_digest", "call_id", b"call_id", "code", b"code", "contract_id", b"contract_id", "duration_us", b"duration_us", "item_count", b"item_count", "method", b"method", "provider_id", b"provider_id", "reason", b"reason", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "requester_id", b"requester_id", "service_id", b"service_id", "service_version", b"service_version", "start_time", b"start_time", "status", b"status", "transaction_id", b"transaction_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_unit_count", b"_unit_count", "answer_bytes", b"answer_bytes", "answer_digest", b"answer_digest", "call_id", b"call_id", "code", b"code", "contract_id", b"contract_id", "duration_us", b"duration_us", "item_count", b"item_count", "method", b"method", "price_number", b"price_number", "provider_id", b"provider_id", "reason", b"reason", "request_bytes", b"request_bytes", "request_digest", b"request_digest", "requester_id", b"requester_id", "service_id", b"service_id", "service_version", b"service_version", "start_time", b"start_time", "status", b"status", "transaction_id", b"transaction_id", "unit_count", b"unit_count", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__unit_count: _TypeAlias = _typing.Literal["unit_count"]  # noqa: Y015
+    _WhichOneofArgType__unit_count: _TypeAlias = _typing.Literal["_unit_count", b"_unit_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unit_count) -> _WhichOneofReturnType__unit_count | None: ...
 
 Global___ServiceTransaction: _TypeAlias = ServiceTransaction  # noqa: Y015
 

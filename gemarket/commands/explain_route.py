@@ -1,0 +1,105 @@
+"""`gemarket explain-route`: why a call is routed to whom, or refused, now or at a past instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from grpc import aio
+
+from gem.marketplace.v1 import route_explanation_pb2 as wire
+from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceStub
+from gem.options.v1.options_pb2 import Route
+from gemarket.client import open_channel, to_json
+from gemarket.console import errors, output, show_failure, table
+from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.options import DataDir, layout_of
+from gemarket.transactions import TIMEOUT_S, time_of
+
+Method = Annotated[
+    str, typer.Argument(metavar="SERVICE/METHOD", help="For instance gem.x.v1.YService/Z.")
+]
+As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
+Requester = Annotated[str, typer.Option(help="Partner whose call is meant; else who asks.")]
+Key = Annotated[str, typer.Option(help="Identifier in the request, for calls routed by one.")]
+At = Annotated[
+    str, typer.Option("--at", metavar="TIME", help="Instant, ISO 8601, UTC unless said; else now.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def explain_route(
+    method: Method,
+    *,
+    caller: As = "",
+    requester: Requester = "",
+    key: Key = "",
+    at: At = "",
+    json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Explain why a call is routed or refused, and by which contract and event."""
+    try:
+        made = uvloop.run(_asked(method, caller, requester, key, at, data_dir))
+    except aio.AioRpcError as error:
+        show_failure(error)
+        raise typer.Exit(1) from None
+    except (NotRunningError, KeyError, ValueError, OSError) as error:
+        text = error if isinstance(error, OSError) else error.args[0]
+        errors.print(f"[red]gemarket explain-route:[/] {text}", highlight=False)
+        raise typer.Exit(2) from None
+    if json:
+        output.print_json(to_json(made))
+    else:
+        _show(made)
+
+
+async def _asked(
+    method: str, caller: str, requester: str, key: str, at: str, data_dir: Path | None
+) -> wire.RouteExplanation:
+    request = wire.ExplainRouteRequest(
+        requester_id=requester, method=f"/{method.removeprefix('/')}", key=key, time=time_of(at)
+    )
+    endpoints = read_endpoints(layout_of(data_dir).endpoints)
+    chosen = caller or next(iter(endpoints.partners), "business")
+    async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+        answer = await ContractServiceStub(channel).ExplainRoute(request, timeout=TIMEOUT_S)
+    return answer.explanation
+
+
+def _show(made: wire.RouteExplanation) -> None:
+    route = Route.Name(made.route).removeprefix("ROUTE_").lower().replace("_", " ")
+    asked = sum(each.routed for each in made.candidates)
+    name = made.method.rpartition("/")[2]
+    text = f"{made.requester_id} calls {name} (route {route}) at {made.time.ToJsonString()}"
+    output.print(f"{text}: {asked} asked", highlight=False, soft_wrap=True)
+    if made.reason != wire.ROUTE_REASON_IN_FORCE:
+        output.print(f"The whole call is refused: {_why(made.reason, made.event)}", soft_wrap=True)
+    if made.candidates:
+        columns = ("asked", "provider", "reason", "section", "contract", "service")
+        output.print(table("Services of the interface", columns, map(_row, made.candidates)))
+    else:
+        output.print("No service of the interface can be reached.")
+    if made.more_without_contract:
+        output.print("There are more published services without a contract.")
+
+
+def _row(each: wire.RouteCandidate) -> tuple[str, ...]:
+    why = _why(each.reason, each.event)
+    if each.left_out_here:
+        why += "; left out by this worker for the moment"
+    place = str(each.place_number) if each.routed else "no"
+    return (place, each.provider_id, why, each.section_id, each.contract_id, each.service_id)
+
+
+def _why(reason: int, event: wire.RouteEvent) -> str:
+    """Give a reason in words, with the event that decided."""
+    name = wire.RouteReason.Name(reason)  # type: ignore[arg-type]  # an enum value
+    text = name.removeprefix("ROUTE_REASON_").lower().replace("_", " ")
+    if not event.kind:
+        return text
+    by = f" by {event.actor}" if event.actor else ""
+    what = f"{event.history} {event.kind.lower().replace('_', ' ')}"
+    return f"{text}: {what}{by} since {event.event_time.ToJsonString()}"
