@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgem/roaming/v1/rating.proto\x12\x0egem.roaming.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x02\n\nRatingLine\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.gem.roaming.v1.RatingLineKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12%\n\x0f\x63omponent_index\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x65nergy_milli_wh\x18\x05 \x01(\x03\x12\x0f\n\x07time_ms\x18\x06 \x01(\x03\x12\x14\n\x0cprice_micros\x18\x07 \x01(\x03\x12\x0f\n\x07tax_ppm\x18\x08 \x01(\x05\x12\x1a\n\x12without_tax_micros\x18\t \x01(\x03\x12\x17\n\x0fwith_tax_micros\x18\n \x01(\x03\x42\x12\n\x10_component_index\"\x94\x01\n\x06Rating\x12\x1e\n\rcurrency_code\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12\x35\n\x05lines\x18\x02 \x03(\x0b\x32\x1a.gem.roaming.v1.RatingLineB\n\xbaH\x07\x92\x01\x04\x10\xa0\x8d\x06\x12\x1a\n\x12without_tax_micros\x18\x03 \x01(\x03\x12\x17\n\x0fwith_tax_micros\x18\x04 \x01(\x03\"\xb7\x02\n\x10RatingDifference\x12\x36\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.gem.roaming.v1.RatingLineKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12 \n\x18rated_without_tax_micros\x18\x02 \x01(\x03\x12)\n\x1csubmitted_without_tax_micros\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1d\n\x15rated_with_tax_micros\x18\x04 \x01(\x03\x12&\n\x19submitted_with_tax_micros\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x10within_tolerance\x18\x06 \x01(\x08\x42\x1f\n\x1d_submitted_without_tax_microsB\x1c\n\x1a_submitted_with_tax_micros\"\xc0\x01\n\x10RatingComparison\x12.\n\x06rating\x18\x01 \x01(\x0b\x32\x16.gem.roaming.v1.RatingB\x06\xbaH\x03\xc8\x01\x01\x12?\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32 .gem.roaming.v1.RatingDifferenceB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12!\n\x10tolerance_micros\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x18\n\x10within_tolerance\x18\x04 \x01(\x08*\xae\x02\n\x0eRatingLineKind\x12 \n\x1cRATING_LINE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15RATING_LINE_KIND_FLAT\x10\x01\x12\x1b\n\x17RATING_LINE_KIND_ENERGY\x10\x02\x12\x19\n\x15RATING_LINE_KIND_TIME\x10\x03\x12!\n\x1dRATING_LINE_KIND_PARKING_TIME\x10\x04\x12\x1e\n\x1aRATING_LINE_KIND_MIN_PRICE\x10\x05\x12\x1e\n\x1aRATING_LINE_KIND_MAX_PRICE\x10\x06\x12\x1d\n\x19RATING_LINE_KIND_ROUNDING\x10\x07\x12%\n!RATING_LINE_KIND_RESERVATION_TIME\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgem/roaming/v1/rating.proto\x12\x0egem.roaming.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x03\n\nRatingLine\x12\x38\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.gem.roaming.v1.RatingLineKindB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1a\n\ttariff_id\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18$\x12%\n\x0f\x63omponent_index\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x65nergy_milli_wh\x18\x05 \x01(\x03\x12\x0f\n\x07time_ms\x18\x06 \x01(\x03\x12\x14\n\x0cprice_micros\x18\x07 \x01(\x03\x12\x0f\n\x07tax_ppm\x18\x08 \x01(\x05\x12\x1a\n\x12without_tax_micros\x18\t \x01(\x03\x12\x17\n\x0fwith_tax_micros\x18\n \x01(\x03\x42\x12\n\x10_component_index\"\x94\x01\n\x06Rating\x12\x1e\n\rcurrency_code\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x12\x35\n\x05lines\x18\x02 \x03(\x0b\x32\x1a.gem.roaming.v1.RatingLineB\n\xbaH\x07\x92\x01\x04\x10\xa0\x8d\x06\x12\x1a\n\x12without_tax_micros\x18\x03 \x01(\x03\x12\x17\n\x0fwith_tax_micros\x18\x04 \x01(\x03\"\xb7\x02\n\x10RatingDifference\x12\x36\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.gem.roaming.v1.RatingLineKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12 \n\x18rated_without_tax_micros\x18\x02 \x01(\x03\x12)\n\x1csubmitted_without_tax_micros\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1d\n\x15rated_with_tax_micros\x18\x04 \x01(\x03\x12&\n\x19submitted_with_tax_micros\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x10within_tolerance\x18\x06 \x01(\x08\x42\x1f\n\x1d_submitted_without_tax_microsB\x1c\n\x1a_submitted_with_tax_micros\"\xc0\x01\n\x10RatingComparison\x12.\n\x06rating\x18\x01 \x01(\x0b\x32\x16.gem.roaming.v1.RatingB\x06\xbaH\x03\xc8\x01\x01\x12?\n\x0b\x64ifferences\x18\x02 \x03(\x0b\x32 .gem.roaming.v1.RatingDifferenceB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12!\n\x10tolerance_micros\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x18\n\x10within_tolerance\x18\x04 \x01(\x08*\xae\x02\n\x0eRatingLineKind\x12 \n\x1cRATING_LINE_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15RATING_LINE_KIND_FLAT\x10\x01\x12\x1b\n\x17RATING_LINE_KIND_ENERGY\x10\x02\x12\x19\n\x15RATING_LINE_KIND_TIME\x10\x03\x12!\n\x1dRATING_LINE_KIND_PARKING_TIME\x10\x04\x12\x1e\n\x1aRATING_LINE_KIND_MIN_PRICE\x10\x05\x12\x1e\n\x1aRATING_LINE_KIND_MAX_PRICE\x10\x06\x12\x1d\n\x19RATING_LINE_KIND_ROUNDING\x10\x07\x12%\n!RATING_LINE_KIND_RESERVATION_TIME\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RATINGLINE'].fields_by_name['kind']._loaded_options = None
   _globals['_RATINGLINE'].fields_by_name['kind']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_RATINGLINE'].fields_by_name['tariff_id']._loaded_options = None
+  _globals['_RATINGLINE'].fields_by_name['tariff_id']._serialized_options = b'\272H\004r\002\030$'
   _globals['_RATINGLINE'].fields_by_name['component_index']._loaded_options = None
   _globals['_RATINGLINE'].fields_by_name['component_index']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_RATING'].fields_by_name['currency_code']._loaded_options = None
@@ -49,14 +51,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RATINGCOMPARISON'].fields_by_name['differences']._serialized_options = b'\272H\005\222\001\002\020\020'
   _globals['_RATINGCOMPARISON'].fields_by_name['tolerance_micros']._loaded_options = None
   _globals['_RATINGCOMPARISON'].fields_by_name['tolerance_micros']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_RATINGLINEKIND']._serialized_start=1130
-  _globals['_RATINGLINEKIND']._serialized_end=1432
+  _globals['_RATINGLINEKIND']._serialized_start=1158
+  _globals['_RATINGLINEKIND']._serialized_end=1460
   _globals['_RATINGLINE']._serialized_start=110
-  _globals['_RATINGLINE']._serialized_end=467
-  _globals['_RATING']._serialized_start=470
-  _globals['_RATING']._serialized_end=618
-  _globals['_RATINGDIFFERENCE']._serialized_start=621
-  _globals['_RATINGDIFFERENCE']._serialized_end=932
-  _globals['_RATINGCOMPARISON']._serialized_start=935
-  _globals['_RATINGCOMPARISON']._serialized_end=1127
+  _globals['_RATINGLINE']._serialized_end=495
+  _globals['_RATING']._serialized_start=498
+  _globals['_RATING']._serialized_end=646
+  _globals['_RATINGDIFFERENCE']._serialized_start=649
+  _globals['_RATINGDIFFERENCE']._serialized_end=960
+  _globals['_RATINGCOMPARISON']._serialized_start=963
+  _globals['_RATINGCOMPARISON']._serialized_end=1155
 # @@protoc_insertion_point(module_scope)

@@ -75,6 +75,7 @@ class RatingLine(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
+    TARIFF_ID_FIELD_NUMBER: _builtins.int
     COMPONENT_INDEX_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
@@ -86,6 +87,8 @@ class RatingLine(_message.Message):
     WITH_TAX_MICROS_FIELD_NUMBER: _builtins.int
     kind: Global___RatingLineKind.ValueType
     """What it is for."""
+    tariff_id: _builtins.str
+    """Id of the tariff. Empty for a line without a price component."""
     component_index: _builtins.int
     """Position of the price component in the tariff, from 0. Unset for a line without one."""
     energy_milli_wh: _builtins.int
@@ -112,6 +115,7 @@ class RatingLine(_message.Message):
         self,
         *,
         kind: Global___RatingLineKind.ValueType = ...,
+        tariff_id: _builtins.str = ...,
         component_index: _builtins.int | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
@@ -124,7 +128,7 @@ class RatingLine(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_component_index", b"_component_index", "component_index", b"component_index", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_component_index", b"_component_index", "component_index", b"component_index", "end_time", b"end_time", "energy_milli_wh", b"energy_milli_wh", "kind", b"kind", "price_micros", b"price_micros", "start_time", b"start_time", "tax_ppm", b"tax_ppm", "time_ms", b"time_ms", "with_tax_micros", b"with_tax_micros", "without_tax_micros", b"without_tax_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_component_index", b"_component_index", "component_index", b"component_index", "end_time", b"end_time", "energy_milli_wh", b"energy_milli_wh", "kind", b"kind", "price_micros", b"price_micros", "start_time", b"start_time", "tariff_id", b"tariff_id", "tax_ppm", b"tax_ppm", "time_ms", b"time_ms", "with_tax_micros", b"with_tax_micros", "without_tax_micros", b"without_tax_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__component_index: _TypeAlias = _typing.Literal["component_index"]  # noqa: Y015
     _WhichOneofArgType__component_index: _TypeAlias = _typing.Literal["_component_index", b"_component_index"]  # noqa: Y015
