@@ -40,9 +40,10 @@ def read_tariff_json(text: str | bytes) -> Tariff:
     Raises:
         ValueError: it is no JSON, or a part is missing, unknown, out of range or of another type.
     """
-    source = json.loads(text, parse_float=Decimal, parse_constant=_no_number)
     try:
-        return _tariff(source)
+        return _tariff(json.loads(text, parse_float=Decimal, parse_constant=_no_number))
+    except RecursionError:
+        raise ValueError("the tariff is nested too deeply") from None
     except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
         raise ValueError("a part of the tariff is missing or of the wrong type") from None
 

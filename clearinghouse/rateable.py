@@ -16,6 +16,8 @@ from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord, Charging
 
 #: No session is longer; it bounds the work of rating one.
 LONGEST_SESSION = timedelta(days=100)
+#: No session has more energy.
+MOST_ENERGY_WH = 1_000_000_000
 _FIRST_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LAST_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 _MILLI = 1000
@@ -114,8 +116,17 @@ def read_session(
             zip(record.charging_periods, starts, bounds, strict=True)
         )
     )
+    _check_amounts(periods)
     zone = _zone(record)
     return RateableSession(start, zone, record.currency_code, periods, first)
+
+
+def _check_amounts(periods: tuple[Period, ...]) -> None:
+    """Refuse quantities of which the price could be beyond all amounts."""
+    for dimension in Dimension:
+        most = MOST_ENERGY_WH if dimension is Dimension.ENERGY else LONGEST_SESSION.total_seconds()
+        if sum(period.quantity(dimension) for period in periods) > most:
+            raise NotRateableError("charging_periods", "the quantities are beyond any session")
 
 
 def _ends(record: ChargeDetailRecord) -> tuple[datetime, datetime]:

@@ -9,10 +9,14 @@ from fractions import Fraction
 from itertools import pairwise
 
 from clearinghouse.local_clock import edges
-from clearinghouse.rateable import Period, RateableSession
+from clearinghouse.rateable import NotRateableError, Period, RateableSession
 from clearinghouse.tariff_rules import Component, Dimension, Instant, TariffRules
 
 _MICROSECONDS = 1_000_000
+_DAY_S = 86_400
+#: Components times pieces of a session that are looked at; a tariff of 20 components for a session
+#: of 100 days takes a tenth of it.
+_MOST_TRIALS = 200_000
 _HALF = Fraction(1, 2)
 _MEASURED = (
     Dimension.ENERGY,
@@ -38,7 +42,11 @@ def portions(session: RateableSession) -> dict[Dimension, list[Portion]]:
     """Give what is paid, by dimension, each in order of time and as few portions as can be.
 
     A fixed fee is paid once: the first component of that dimension that applies at any time.
+
+    Raises:
+        NotRateableError: periods and restrictions are more than any real session has.
     """
+    check_size(session)
     found: dict[Dimension, list[Portion]] = {dimension: [] for dimension in Dimension}
     energy_wh = Fraction(0)
     for period in session.periods:
@@ -48,6 +56,23 @@ def portions(session: RateableSession) -> dict[Dimension, list[Portion]]:
                 _add_measured(found, piece, period, period.tariff)
         energy_wh += period.quantity(Dimension.ENERGY)
     return found
+
+
+def check_size(session: RateableSession) -> None:
+    """Refuse a session whose rating would take seconds: what it costs grows with both factors."""
+    components = sum(len(tariff.components) for tariff in _tariffs(session))
+    restrictions = [each for tariff in _tariffs(session) for each in tariff.restrictions()]
+    minutes = {minute for each in restrictions for minute in each.minutes()}
+    length_s = session.periods[-1].end_s if session.periods else Fraction(0)
+    days = int(length_s // _DAY_S) + 2
+    pieces = len(session.periods) + days * len(minutes) + 4 * len(restrictions)
+    if pieces * (components + 1) > _MOST_TRIALS:
+        raise NotRateableError("tariffs", "the tariffs have too many restrictions to be rated")
+
+
+def _tariffs(session: RateableSession) -> list[TariffRules]:
+    by_id = {id(period.tariff): period.tariff for period in session.periods}
+    return [tariff for tariff in by_id.values() if tariff is not None]
 
 
 @dataclass(frozen=True, slots=True)

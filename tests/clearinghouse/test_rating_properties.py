@@ -20,7 +20,7 @@ from gem.charging.v1.tariff_pb2 import PriceComponent, Tariff, TariffRestriction
 from gem.common.v1.money_pb2 import Money
 from gem.roaming.v1.rating_pb2 import RatingLineKind
 
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=40, deadline=None)
 ZONES = ("Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "UTC")
 #: Around both changes of the clocks in Europe, and an ordinary day.
 STARTS = (
