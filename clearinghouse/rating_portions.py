@@ -14,8 +14,8 @@ from clearinghouse.tariff_rules import Component, Dimension, Instant, TariffRule
 
 _MICROSECONDS = 1_000_000
 _DAY_S = 86_400
-#: Components times pieces of a session that are looked at; a tariff of 20 components for a session
-#: of 100 days takes a tenth of it.
+#: Components times pieces of a session that are looked at: about a second. 2,000 periods with a
+#: tariff of 50 components take half of it.
 _MOST_TRIALS = 200_000
 _HALF = Fraction(1, 2)
 _MEASURED = (

@@ -12,6 +12,7 @@ import pytest
 from clearinghouse.local_clock import edges, has_clock_change, zone_of
 from clearinghouse.rateable import NotRateableError, read_session
 from clearinghouse.rating import Rating, rate
+from clearinghouse.rating_comparison import message_of
 from clearinghouse.tariff_rules import Dimension
 from gem.charging.v1 import tariff_pb2
 from gem.roaming.v1.charge_detail_record_pb2 import PeriodDimension
@@ -255,3 +256,33 @@ def test_a_period_says_its_power_only_where_it_has_time() -> None:
     assert made.periods[0].mean_power_w() is None
     assert made.periods[1].mean_power_w() == Fraction(2000)
     assert made.periods[1].quantity(Dimension.PARKING_TIME) == 0
+
+
+def test_a_session_whose_rating_would_take_long_is_refused() -> None:
+    edges_of_day = [
+        price("ENERGY", 1, start_minute=minute, end_minute=minute + 1) for minute in range(1, 100)
+    ]
+    # A day of such a tariff is rated; for 99 days of it nobody waits.
+    assert rate(session(tariff(*edges_of_day), [(1440, charged(5))])).lines
+    with pytest.raises(NotRateableError) as refused:
+        rate(session(tariff(*edges_of_day), [(1440 * 99, charged(5))]))
+    assert refused.value.field == "tariffs"
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [PeriodDimension(energy_milli_wh=2**62), PeriodDimension(charging_time_ms=2**62)],
+)
+def test_quantities_whose_price_no_amount_holds_are_refused(dimension: PeriodDimension) -> None:
+    with pytest.raises(NotRateableError) as refused:
+        session(tariff(price("ENERGY", 1_000_000)), [(60, [dimension])])
+    assert refused.value.field == "charging_periods"
+
+
+def test_the_greatest_session_at_the_greatest_price_has_an_amount() -> None:
+    dearest = [price(kind, 1_000_000, 100) for kind in ("ENERGY", "TIME", "PARKING_TIME", "FLAT")]
+    for component in dearest:
+        component.step_wh = component.step_s = 2**31 - 1
+    made = record(tariff(*dearest), [(144_000, charged(1_000_000))])
+    message = message_of(rate(read_session(made)), START)
+    assert message.with_tax_micros == 2 * message.without_tax_micros > 10**18
