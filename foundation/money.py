@@ -25,6 +25,11 @@ def decimals_of(currency_code: str) -> int:
     return 3 if _THOUSANDTHS.fullmatch(currency_code) else 2
 
 
+def coin_micros(currency_code: str) -> int:
+    """Give a currency's smallest coin in micros: 10,000 for EUR."""
+    return {0: MICROS_PER_UNIT, 2: 10_000, 3: 1_000}[decimals_of(currency_code)]
+
+
 class Rounding(Enum):
     """Where a value between two steps goes."""
 
@@ -88,7 +93,7 @@ class Money:
 
     def to_smallest_unit(self, rounding: Rounding) -> Money:
         """Round to the currency's smallest coin: cents of EUR, whole JPY."""
-        step = MICROS_PER_UNIT // 10 ** decimals_of(self.currency_code)
+        step = coin_micros(self.currency_code)
         return Money(divide(self.amount_micros, step, rounding) * step, self.currency_code)
 
     def __str__(self) -> str:

@@ -28,6 +28,7 @@ CORE = "gem.marketplace.v1"
 UNITS = {
     *("wh", "w", "va", "var", "v", "mv", "a", "ma", "micros", "bytes", "kg", "g", "celsius"),
     *("us", "ms", "s", "minutes", "minute", "days", "m", "e7", "permille", "percent", "ppm"),
+    "kwh",  # of a rate per kilowatt-hour; amounts of energy are in `wh`
 }
 #: Last words of a name that say that the number has no unit: it counts, orders or names.
 COUNTS = {

@@ -242,6 +242,8 @@ class Tariff(_message.Message):
     TAX_FIELD_NUMBER: _builtins.int
     MIN_PRICE_FIELD_NUMBER: _builtins.int
     MAX_PRICE_FIELD_NUMBER: _builtins.int
+    MIN_PRICE_WITH_TAX_FIELD_NUMBER: _builtins.int
+    MAX_PRICE_WITH_TAX_FIELD_NUMBER: _builtins.int
     tariff_id: _builtins.str
     """Id that the operator gives it. Empty where it has none."""
     currency_code: _builtins.str
@@ -260,6 +262,18 @@ class Tariff(_message.Message):
     def max_price(self) -> _money_pb2.Money:
         """Most that a session costs, without tax unless `tax` says included. Unset means no maximum."""
 
+    @_builtins.property
+    def min_price_with_tax(self) -> _money_pb2.Money:
+        """Least that a session costs with tax, beside `min_price` without: each limits its own total.
+        Unset means no minimum of its own.
+        """
+
+    @_builtins.property
+    def max_price_with_tax(self) -> _money_pb2.Money:
+        """Most that a session costs with tax, beside `max_price` without. Unset means no maximum of its
+        own.
+        """
+
     def __init__(
         self,
         *,
@@ -269,10 +283,12 @@ class Tariff(_message.Message):
         tax: Global___TaxTreatment.ValueType = ...,
         min_price: _money_pb2.Money | None = ...,
         max_price: _money_pb2.Money | None = ...,
+        min_price_with_tax: _money_pb2.Money | None = ...,
+        max_price_with_tax: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_price", b"max_price", "min_price", b"min_price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_price", b"max_price", "max_price_with_tax", b"max_price_with_tax", "min_price", b"min_price", "min_price_with_tax", b"min_price_with_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "currency_code", b"currency_code", "max_price", b"max_price", "min_price", b"min_price", "tariff_id", b"tariff_id", "tax", b"tax"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "currency_code", b"currency_code", "max_price", b"max_price", "max_price_with_tax", b"max_price_with_tax", "min_price", b"min_price", "min_price_with_tax", b"min_price_with_tax", "tariff_id", b"tariff_id", "tax", b"tax"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
