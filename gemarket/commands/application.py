@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from gemarket.commands import authority, call, demo, doctor, imports, transactions, up
+from gemarket.commands import (
+    authority,
+    call,
+    demo,
+    doctor,
+    imports,
+    interfaces,
+    notifications,
+    requests,
+    searches,
+    session,
+    transactions,
+    up,
+    users,
+)
 from gemarket.console import output
 
 application = typer.Typer(
@@ -42,3 +56,11 @@ application.command("doctor")(doctor.doctor)
 application.add_typer(authority.application, name="ca")
 application.add_typer(imports.application, name="import")
 application.add_typer(transactions.application, name="transactions")
+application.command("login")(session.login)
+application.command("logout")(session.logout)
+application.command("whoami")(session.who_am_i)
+application.add_typer(users.application, name="users")
+application.add_typer(notifications.application, name="notifications")
+application.add_typer(interfaces.application, name="interfaces")
+application.add_typer(requests.application, name="requests")
+application.add_typer(searches.application, name="searches")
