@@ -74,7 +74,7 @@ class Wish:
     country_codes: tuple[str, ...]
     region: str
     #: Zero where it is not known.
-    expected_calls_per_month: int
+    monthly_call_count: int
     wished_start_at: datetime | None
 
 

@@ -52,7 +52,7 @@ def read_wish(message: wire.ServiceWish) -> Wish:
         category=message.category.strip(),
         country_codes=tuple(message.country_codes),
         region=message.region,
-        expected_calls_per_month=message.expected_calls_per_month,
+        monthly_call_count=message.monthly_call_count,
         wished_start_at=start,
     )
 
@@ -68,7 +68,7 @@ def render_wish(wish: Wish) -> wire.ServiceWish:
         category=wish.category,
         country_codes=wish.country_codes,
         region=wish.region,
-        expected_calls_per_month=wish.expected_calls_per_month,
+        monthly_call_count=wish.monthly_call_count,
         wished_start_time=_time(wish.wished_start_at),
     )
 
@@ -83,7 +83,7 @@ def render_request(
         author_id=request.author_id,
         wish=render_wish(wish),
         valid_until_time=timestamp(request.valid_until),
-        revision=request.revision,
+        revision_number=request.revision,
         create_time=timestamp(request.created_at),
         change_time=timestamp(request.changed_at),
     )
@@ -111,7 +111,7 @@ def render_response(response: Response) -> wire.ServiceRequestResponse:
         text=response.text,
         service_id=response.service_id,
         planned_start_time=_time(response.planned_start_at),
-        revision=response.revision,
+        revision_number=response.revision,
         create_time=timestamp(response.created_at),
     )
 
@@ -119,7 +119,7 @@ def render_response(response: Response) -> wire.ServiceRequestResponse:
 def render_event(row: Any) -> wire.ServiceRequestEvent:
     """Give one step of a history."""
     rendered: Any = wire.ServiceRequestEvent(
-        revision=row.revision,
+        revision_number=row.revision,
         actor=party_of(row.actor),
         event_time=timestamp(row.occurred_at),
         wish=wire.ServiceWish.FromString(row.wish) if row.wish else None,

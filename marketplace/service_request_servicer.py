@@ -108,7 +108,7 @@ class ServiceRequestServicer:
             open_count = await storage.count_open(w.actor.subject_id, w.now)
             before = await storage.locked(request.service_request_id)
             state = take_step(before, RequestStep.CHANGED, w.actor, w.now)
-            check_revision(before, request.revision)
+            check_revision(before, request.revision_number)
             check_validity(valid_until, w.now)
             if before.state_at(w.now) is not RequestState.OPEN:
                 check_may_open(open_count)

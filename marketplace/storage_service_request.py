@@ -244,7 +244,7 @@ def _request(row: Any) -> ServiceRequest:
             category=row.category,
             country_codes=tuple(row.country_codes),
             region=row.region,
-            expected_calls_per_month=row.expected_calls_per_month,
+            monthly_call_count=row.monthly_call_count,
             wished_start_at=row.wished_start_at,
         ),
         valid_until=row.valid_until,

@@ -23,7 +23,7 @@ SERVICE_REQUEST = Table(
     Column("category", Text, nullable=False),
     Column("country_codes", ARRAY(Text), nullable=False),
     Column("region", Text, nullable=False),
-    Column("expected_calls_per_month", BigInteger, nullable=False),
+    Column("monthly_call_count", BigInteger, nullable=False),
     Column("wished_start_at", _TIME),
     Column("valid_until", _TIME, nullable=False),
     Column("state", Text, nullable=False),

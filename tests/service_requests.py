@@ -33,7 +33,7 @@ def wish(**fields: Any) -> dict[str, Any]:
         "category": "parking",
         "country_codes": ["DE", "AT"],
         "region": "Alps",
-        "expected_calls_per_month": 100_000,
+        "monthly_call_count": 100_000,
         "wished_start_time": later(),
     }
     return {**values, **fields}

@@ -74,7 +74,7 @@ def create(
     async def work(market: CoreClient) -> None:
         wish = _wish(
             title=title, description=text, category=category, interface_name=interface,
-            country_codes=countries, region=region, expected_calls_per_month=volume,
+            country_codes=countries, region=region, monthly_call_count=volume,
             wished_start_time=start, preconditions=preconditions, postconditions=postconditions,
         )  # fmt: skip
         request = wire.CreateServiceRequestRequest(
@@ -117,7 +117,7 @@ def change(
         wish.MergeFrom(
             _wish(
                 title=title, description=text, category=category, interface_name=interface,
-                country_codes=countries, region=region, expected_calls_per_month=volume,
+                country_codes=countries, region=region, monthly_call_count=volume,
                 wished_start_time=start, preconditions=preconditions,
                 postconditions=postconditions,
             )
@@ -127,7 +127,7 @@ def change(
             service_request_id=request_id,
             wish=wish,
             valid_until_time=instant(until) or before.valid_until_time,
-            revision=before.revision,
+            revision_number=before.revision_number,
         )
         response = wire.ChangeServiceRequestResponse
         answer = await market.ask(f"{_SERVICE}/ChangeServiceRequest", request, response)
@@ -315,7 +315,7 @@ def _show_one(request: Any, *, json: bool) -> None:
         show(request)
     else:
         state = enum_name(*_STATE, request.state)
-        told(f"{request.service_request_id}  {state}, revision {request.revision}")
+        told(f"{request.service_request_id}  {state}, revision {request.revision_number}")
 
 
 def _row(request: Any) -> tuple[str, ...]:
@@ -329,10 +329,10 @@ def _response_row(response: Any) -> tuple[str, ...]:
     service = response.service_id
     if not service and response.HasField("planned_start_time"):
         service = f"planned {when(response.planned_start_time)}"
-    at, revision = when(response.create_time), str(response.revision)
+    at, revision = when(response.create_time), str(response.revision_number)
     return response.responder_id, at, revision, service, response.text
 
 
 def _event_row(event: Any) -> tuple[str, ...]:
     kind = enum_name(*_EVENT, event.kind)
-    return when(event.event_time), kind, event.actor, str(event.revision)
+    return when(event.event_time), kind, event.actor, str(event.revision_number)

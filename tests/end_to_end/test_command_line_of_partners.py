@@ -78,7 +78,7 @@ async def test_a_request_from_creation_to_deletion(whole: WholeMarket) -> None:
     await prints(whole, "requests", "change", request_id, "--title", "Wash vans", *buys)
     after = json.loads(await prints(whole, "requests", "show", request_id, *buys))
     assert after["wish"] == {**made["wish"], "title": "Wash vans"}
-    assert (after["revision"], after["response_count"]) == (2, 1)
+    assert (after["revision_number"], after["response_count"]) == (2, 1)
     other = await refused(whole, "requests", "change", request_id, "--title", "Mine", *sells)
     assert "ROLE_NOT_ALLOWED" in other
     assert "closed" in await prints(whole, "requests", "close", request_id, *buys)

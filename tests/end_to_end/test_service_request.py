@@ -107,13 +107,13 @@ async def test_a_change_is_refused_to_others_and_told_to_who_responded(whole: Wh
     created = await asked(author)
     said = {"text": "We can."}
     await RequestCalls(provider).ask("RespondToServiceRequest", created, **said)
-    values = {"wish": wish(title="Changed"), "valid_until_time": later(), "revision": 1}
+    values = {"wish": wish(title="Changed"), "valid_until_time": later(), "revision_number": 1}
     rpc = "ChangeServiceRequest"
     assert await refusal(RequestCalls(provider).ask(rpc, created, **values)) == "ROLE_NOT_ALLOWED"
     incomplete = {**values, "wish": wish(title="")}
     assert await refusal(RequestCalls(author).ask(rpc, created, **incomplete)) == "REQUEST_INVALID"
     changed = (await RequestCalls(author).ask(rpc, created, **values)).service_request
-    assert (changed.revision, changed.wish.title) == (2, "Changed")
+    assert (changed.revision_number, changed.wish.title) == (2, "Changed")
     assert await refusal(RequestCalls(author).ask(rpc, created, **values)) == "CONFLICT"
     assert kinds(await listed(provider))[0] == "SERVICE_REQUEST_CHANGED"
 

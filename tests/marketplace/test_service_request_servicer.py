@@ -8,87 +8,22 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from foundation.certificates import utc_now
 from foundation.errors import MarketError
-from gem.marketplace.v1 import notification_pb2
 from gem.marketplace.v1 import service_request_pb2 as messages
-from gem.marketplace.v1 import service_request_service_pb2 as wire
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.service_request import OPEN_MAX, RESPONSES_OF_ONE_MAX
-from marketplace.storage_service_request import has_words
-from marketplace.storage_tables_service_request import SERVICE_REQUEST
 from tests.control_plane import BUSINESS, INTERFACE, TECHNICAL, ControlPlane, fields_of
 from tests.interceptors.support import raises
+from tests.request_desk import SERVICE, change, create, events, respond, search, step, told
 from tests.service_requests import later, moment, wish
 
 NOT_ALLOWED = raises(ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED)
 FORBIDDEN = raises(ErrorReason.ERROR_REASON_ROLE_NOT_ALLOWED)
 HIDDEN = raises(ErrorReason.ERROR_REASON_NOT_FOUND)
-_SERVICE = "ServiceRequestService"
-
-
-async def create(plane: ControlPlane, who: str = "author", **fields: Any) -> Any:
-    """Create a request; fields are those of the wish or of the call."""
-    call = {name: fields.pop(name) for name in ("request_id", "valid_until_time") if name in fields}
-    call.setdefault("valid_until_time", later())
-    response = await plane.ask(who, f"{_SERVICE}/CreateServiceRequest", wish=wish(**fields), **call)
-    return response.service_request
-
-
-async def change(plane: ControlPlane, request: Any, who: str = "author", **fields: Any) -> Any:
-    """Change a request."""
-    names = ("request_id", "valid_until_time", "revision")
-    call = {name: fields.pop(name) for name in names if name in fields}
-    call.setdefault("valid_until_time", later())
-    response = await plane.ask(
-        who,
-        f"{_SERVICE}/ChangeServiceRequest",
-        service_request_id=request.service_request_id,
-        wish=wish(**fields),
-        **call,
-    )
-    return response.service_request
-
-
-async def respond(plane: ControlPlane, request: Any, who: str = "seller", **fields: Any) -> Any:
-    """Respond to a request."""
-    values = {"text": "We can do that.", **fields}
-    answer = await step(plane, "RespondToServiceRequest", request, who, **values)
-    return answer.response
-
-
-async def step(
-    plane: ControlPlane, rpc: str, request: Any, who: str = "author", **fields: Any
-) -> Any:
-    """Make a call that names a request."""
-    request_id = request.service_request_id
-    return await plane.ask(who, f"{_SERVICE}/{rpc}", service_request_id=request_id, **fields)
-
-
-async def search(plane: ControlPlane, who: str = "seller", **fields: Any) -> list[str]:
-    """Search; gives the titles."""
-    answer = await plane.ask(who, f"{_SERVICE}/SearchServiceRequests", **fields)
-    return [each.wish.title for each in answer.service_requests]
-
-
-async def events(plane: ControlPlane, request: Any, who: str = "author") -> list[str]:
-    """Give the kinds of a history."""
-    answer = await step(plane, "ListServiceRequestEvents", request, who)
-    names = (messages.ServiceRequestEventKind.Name(each.kind) for each in answer.events)
-    return [name.removeprefix("SERVICE_REQUEST_EVENT_KIND_") for name in names]
-
-
-async def told(plane: ControlPlane, who: str) -> list[tuple[str, str]]:
-    """Give kind and title of the notices of requests, the oldest first."""
-    answer = await plane.ask(who, "NotificationService/ListNotifications")
-    found = [
-        (notification_pb2.NotificationKind.Name(each.kind)[18:], each.title)
-        for each in answer.notifications
-    ]
-    return [each for each in reversed(found) if each[0].startswith("SERVICE_REQUEST")]
 
 
 @pytest.fixture
@@ -114,7 +49,7 @@ async def test_an_incomplete_request_is_refused_by_field_and_leaves_nothing(
         ({"description": "x" * 8001}, "wish.description"),
         ({"country_codes": ["de"]}, "wish.country_codes[0]"),
         ({"country_codes": ["DE", "DE"]}, "wish.country_codes"),
-        ({"expected_calls_per_month": -1}, "wish.expected_calls_per_month"),
+        ({"monthly_call_count": -1}, "wish.monthly_call_count"),
         ({"wished_start_time": Timestamp(seconds=10**12)}, "wish.wished_start_time"),
         ({"valid_until_time": None}, "valid_until_time"),
         ({"valid_until_time": Timestamp(seconds=-(10**12))}, "valid_until_time"),
@@ -147,7 +82,7 @@ async def test_the_interface_of_a_request_must_be_published_and_gives_it_its_cat
 async def test_a_repeated_creation_gives_the_first_result(market: ControlPlane) -> None:
     until = later()
     values = wish()
-    method = f"{_SERVICE}/CreateServiceRequest"
+    method = f"{SERVICE}/CreateServiceRequest"
     call: dict[str, Any] = {"request_id": "one", "wish": values, "valid_until_time": until}
     first = await market.ask("author", method, **call)
     assert await market.ask("author", method, **call) == first
@@ -185,7 +120,7 @@ async def test_details_are_shown_to_all_partners_and_operators_and_how_many_answ
         assert found.HasField("response_count") is knows
         assert found.response_count == (1 if knows else 0)
     with pytest.raises(MarketError, check=HIDDEN):
-        await market.ask("author", f"{_SERVICE}/GetServiceRequest", service_request_id="none")
+        await market.ask("author", f"{SERVICE}/GetServiceRequest", service_request_id="none")
 
 
 @pytest.mark.usecase(1629)
@@ -196,7 +131,7 @@ async def test_a_response_is_seen_by_its_responder_the_author_and_operators(
     planned = later()
     one = await respond(market, created, planned_start_time=planned)
     two = await respond(market, created, "rival", text="So can we.")
-    assert (one.revision, one.planned_start_time) == (1, planned)
+    assert (one.revision_number, one.planned_start_time) == (1, planned)
     for who, expected in (
         ("author", [one, two]),
         (BUSINESS, [one, two]),
@@ -258,30 +193,33 @@ async def test_a_change_counts_the_revision_and_its_responders_are_told(
     created = await create(market)
     await respond(market, created)
     await respond(market, created)
-    changed = await change(market, created, title="Parking bays", revision=1)
-    assert (changed.revision, changed.wish.title) == (2, "Parking bays")
+    changed = await change(market, created, title="Parking bays", revision_number=1)
+    assert (changed.revision_number, changed.wish.title) == (2, "Parking bays")
     assert changed.create_time == created.create_time
     assert await told(market, "seller") == [
         ("SERVICE_REQUEST_CHANGED", "Request for a new service changed")
     ]
     assert await told(market, "rival") == []
-    assert (await respond(market, changed, "rival")).revision == 2
+    assert (await respond(market, changed, "rival")).revision_number == 2
     with pytest.raises(MarketError, check=raises(ErrorReason.ERROR_REASON_CONFLICT)):
-        await change(market, created, revision=1)
+        await change(market, created, revision_number=1)
     for who in ("seller", "rival"):
         with pytest.raises(MarketError, check=FORBIDDEN):
             await change(market, created, who)
     history = (await step(market, "ListServiceRequestEvents", created, "rival")).events
     wrote = [each for each in history if each.HasField("wish")]
     assert [each.wish.title for each in wrote] == [created.wish.title, "Parking bays"]
-    assert [each.revision for each in wrote] == [1, 2]
+    assert [each.revision_number for each in wrote] == [1, 2]
 
 
 @pytest.mark.usecase(1626)
 async def test_of_two_changes_of_one_revision_one_wins(market: ControlPlane) -> None:
     created = await create(market)
     outcomes = await asyncio.gather(
-        *(change(market, created, title=title, revision=1) for title in ("One", "Two", "Three")),
+        *(
+            change(market, created, title=title, revision_number=1)
+            for title in ("One", "Two", "Three")
+        ),
         return_exceptions=True,
     )
     lost = [each for each in outcomes if isinstance(each, MarketError)]
@@ -361,72 +299,6 @@ async def test_what_ends_a_request_and_a_response_at_once_leave_one_line_of_hist
         assert [title for _, title in await told(market, "seller")] == [
             "Request for a new service closed"
         ]
-
-
-@pytest.mark.usecase(1620)
-async def test_a_search_finds_by_every_criterion(market: ControlPlane) -> None:
-    await market.publish_interface()
-    await create(market, title="Parking 100%_free", country_codes=["DE"])
-    some = {"description": "Within a second."}
-    await create(market, title="Weather", category="weather", country_codes=[], **some)
-    map_ = {"interface_name": INTERFACE, "category": "map", **some}
-    third = await create(market, "rival", title="Routes", **map_)
-    await respond(market, third)
-    closed = await create(market, title="Closed", country_codes=["FR"], **some)
-    await step(market, "CloseServiceRequest", closed)
-    every = ["Closed", "Routes", "Weather", "Parking 100%_free"]
-    own, others = wire.SERVICE_REQUEST_OWNER_OWN, wire.SERVICE_REQUEST_OWNER_OTHERS
-    for who, fields, expected in (
-        ("seller", {}, every),
-        ("seller", {"text": "pARk"}, ["Parking 100%_free"]),
-        ("seller", {"text": "0%_f"}, ["Parking 100%_free"]),
-        ("seller", {"text": "%"}, ["Parking 100%_free"]),
-        ("seller", {"text": "\\"}, []),
-        ("seller", {"text": "second weather"}, ["Weather"]),
-        ("seller", {"text": "weather routes"}, []),
-        ("seller", {"category": "weather"}, ["Weather"]),
-        ("seller", {"interface_name": INTERFACE}, ["Routes"]),
-        ("seller", {"country_code": "FR"}, ["Closed", "Weather"]),
-        ("seller", {"author_id": "rival"}, ["Routes"]),
-        ("seller", {"responded_only": True}, ["Routes"]),
-        ("rival", {"responded_only": True}, []),
-        ("rival", {"owner": own}, ["Routes"]),
-        ("rival", {"owner": others}, ["Closed", "Weather", "Parking 100%_free"]),
-        (BUSINESS, {"owner": own}, []),
-        (BUSINESS, {"owner": others}, every),
-        ("seller", {"state": messages.SERVICE_REQUEST_STATE_CLOSED}, ["Closed"]),
-        ("seller", {"state": messages.SERVICE_REQUEST_STATE_OPEN}, every[1:]),
-        ("seller", {"state": messages.SERVICE_REQUEST_STATE_DELETED}, []),
-    ):
-        assert await search(market, who, **fields) == expected, fields
-
-
-@pytest.mark.usecase(1620)
-async def test_pages_of_a_search_have_every_request_once(market: ControlPlane) -> None:
-    for number in range(5):
-        await create(market, title=f"Wish {number}")
-    found, token = [], ""
-    while True:
-        page = {"page_size": 2, "page_token": token}
-        answer = await market.ask("seller", f"{_SERVICE}/SearchServiceRequests", page=page)
-        found += [each.wish.title for each in answer.service_requests]
-        token = answer.page.next_page_token
-        if not token:
-            break
-    assert found == [f"Wish {number}" for number in (4, 3, 2, 1, 0)]
-    with pytest.raises(MarketError) as caught:
-        await search(market, page={"page_token": "bm9uZQ=="})
-    assert fields_of(caught.value) == ["page.page_token"]
-
-
-@pytest.mark.usecase(1620)
-async def test_words_are_found_through_their_index(market: ControlPlane) -> None:
-    async with market.engine.begin() as connection:
-        await connection.execute(text("SET LOCAL enable_seqscan = off"))
-        query = select(SERVICE_REQUEST.c.title).where(*has_words("parking bay"))
-        compiled = query.compile(connection.sync_engine, compile_kwargs={"literal_binds": True})
-        plan = "\n".join(await connection.scalars(text(f"EXPLAIN {compiled}".replace("%%", "%"))))
-    assert "service_request_words" in plan
 
 
 async def test_history_and_responses_never_change(market: ControlPlane) -> None:

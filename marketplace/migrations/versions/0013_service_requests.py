@@ -26,7 +26,7 @@ _REQUESTS = (
         category text NOT NULL,
         country_codes text[] NOT NULL,
         region text NOT NULL,
-        expected_calls_per_month bigint NOT NULL CHECK (expected_calls_per_month >= 0),
+        monthly_call_count bigint NOT NULL CHECK (monthly_call_count >= 0),
         wished_start_at timestamptz,
         valid_until timestamptz NOT NULL,
         state text NOT NULL CHECK (state IN ('OPEN', 'CLOSED', 'DELETED')),

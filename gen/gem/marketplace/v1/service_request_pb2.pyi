@@ -108,7 +108,7 @@ class ServiceWish(_message.Message):
     CATEGORY_FIELD_NUMBER: _builtins.int
     COUNTRY_CODES_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
-    EXPECTED_CALLS_PER_MONTH_FIELD_NUMBER: _builtins.int
+    MONTHLY_CALL_COUNT_FIELD_NUMBER: _builtins.int
     WISHED_START_TIME_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """One line that says what is wished. Empty is refused."""
@@ -124,7 +124,7 @@ class ServiceWish(_message.Message):
     """Category of the service, as those of standard interfaces. Empty means that of the interface."""
     region: _builtins.str
     """The region within these countries, in words. Empty where it does not matter."""
-    expected_calls_per_month: _builtins.int
+    monthly_call_count: _builtins.int
     """How many calls a month are expected. Zero means not known."""
     @_builtins.property
     def country_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -145,12 +145,12 @@ class ServiceWish(_message.Message):
         category: _builtins.str = ...,
         country_codes: _abc.Iterable[_builtins.str] | None = ...,
         region: _builtins.str = ...,
-        expected_calls_per_month: _builtins.int = ...,
+        monthly_call_count: _builtins.int = ...,
         wished_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["wished_start_time", b"wished_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "country_codes", b"country_codes", "description", b"description", "expected_calls_per_month", b"expected_calls_per_month", "interface_name", b"interface_name", "postconditions", b"postconditions", "preconditions", b"preconditions", "region", b"region", "title", b"title", "wished_start_time", b"wished_start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "country_codes", b"country_codes", "description", b"description", "interface_name", b"interface_name", "monthly_call_count", b"monthly_call_count", "postconditions", b"postconditions", "preconditions", b"preconditions", "region", b"region", "title", b"title", "wished_start_time", b"wished_start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,7 +167,7 @@ class ServiceRequest(_message.Message):
     WISH_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
+    REVISION_NUMBER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
     RESPONSE_COUNT_FIELD_NUMBER: _builtins.int
@@ -177,7 +177,7 @@ class ServiceRequest(_message.Message):
     """Partner that asks."""
     state: Global___ServiceRequestState.ValueType
     """Where it stands at the time of the answer."""
-    revision: _builtins.int
+    revision_number: _builtins.int
     """How often it was written: 1 at first, one more with every change."""
     response_count: _builtins.int
     """How many responses it has. Unset for who is neither its author nor an operator."""
@@ -205,14 +205,14 @@ class ServiceRequest(_message.Message):
         wish: Global___ServiceWish | None = ...,
         valid_until_time: _timestamp_pb2.Timestamp | None = ...,
         state: Global___ServiceRequestState.ValueType = ...,
-        revision: _builtins.int = ...,
+        revision_number: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         change_time: _timestamp_pb2.Timestamp | None = ...,
         response_count: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_response_count", b"_response_count", "change_time", b"change_time", "create_time", b"create_time", "response_count", b"response_count", "valid_until_time", b"valid_until_time", "wish", b"wish"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_response_count", b"_response_count", "author_id", b"author_id", "change_time", b"change_time", "create_time", b"create_time", "response_count", b"response_count", "revision", b"revision", "service_request_id", b"service_request_id", "state", b"state", "valid_until_time", b"valid_until_time", "wish", b"wish"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_response_count", b"_response_count", "author_id", b"author_id", "change_time", b"change_time", "create_time", b"create_time", "response_count", b"response_count", "revision_number", b"revision_number", "service_request_id", b"service_request_id", "state", b"state", "valid_until_time", b"valid_until_time", "wish", b"wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__response_count: _TypeAlias = _typing.Literal["response_count"]  # noqa: Y015
     _WhichOneofArgType__response_count: _TypeAlias = _typing.Literal["_response_count", b"_response_count"]  # noqa: Y015
@@ -232,7 +232,7 @@ class ServiceRequestResponse(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     PLANNED_START_TIME_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
+    REVISION_NUMBER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     response_id: _builtins.str
     """Id of the response."""
@@ -244,7 +244,7 @@ class ServiceRequestResponse(_message.Message):
     """What it says."""
     service_id: _builtins.str
     """Service of the responder that fulfils the request. Empty where there is none yet."""
-    revision: _builtins.int
+    revision_number: _builtins.int
     """Which revision of the request was answered."""
     @_builtins.property
     def planned_start_time(self) -> _timestamp_pb2.Timestamp:
@@ -263,12 +263,12 @@ class ServiceRequestResponse(_message.Message):
         text: _builtins.str = ...,
         service_id: _builtins.str = ...,
         planned_start_time: _timestamp_pb2.Timestamp | None = ...,
-        revision: _builtins.int = ...,
+        revision_number: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "planned_start_time", b"planned_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "planned_start_time", b"planned_start_time", "responder_id", b"responder_id", "response_id", b"response_id", "revision", b"revision", "service_id", b"service_id", "service_request_id", b"service_request_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "planned_start_time", b"planned_start_time", "responder_id", b"responder_id", "response_id", b"response_id", "revision_number", b"revision_number", "service_id", b"service_id", "service_request_id", b"service_request_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -282,7 +282,7 @@ class ServiceRequestEvent(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
+    REVISION_NUMBER_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     WISH_FIELD_NUMBER: _builtins.int
@@ -290,7 +290,7 @@ class ServiceRequestEvent(_message.Message):
     """What happened."""
     state: Global___ServiceRequestState.ValueType
     """Where the request stood after it."""
-    revision: _builtins.int
+    revision_number: _builtins.int
     """Which revision it had after it."""
     actor: _builtins.str
     """Who did it: a partner's id, or `operator/` and a name."""
@@ -307,14 +307,14 @@ class ServiceRequestEvent(_message.Message):
         *,
         kind: Global___ServiceRequestEventKind.ValueType = ...,
         state: Global___ServiceRequestState.ValueType = ...,
-        revision: _builtins.int = ...,
+        revision_number: _builtins.int = ...,
         actor: _builtins.str = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
         wish: Global___ServiceWish | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "wish", b"wish"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "event_time", b"event_time", "kind", b"kind", "revision", b"revision", "state", b"state", "wish", b"wish"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "event_time", b"event_time", "kind", b"kind", "revision_number", b"revision_number", "state", b"state", "wish", b"wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

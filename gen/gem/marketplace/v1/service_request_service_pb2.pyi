@@ -116,12 +116,12 @@ class ChangeServiceRequestRequest(_message.Message):
     SERVICE_REQUEST_ID_FIELD_NUMBER: _builtins.int
     WISH_FIELD_NUMBER: _builtins.int
     VALID_UNTIL_TIME_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
+    REVISION_NUMBER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller; a repetition gives the first result."""
     service_request_id: _builtins.str
     """Which request."""
-    revision: _builtins.int
+    revision_number: _builtins.int
     """The revision that the caller has read and changes. Zero takes any."""
     @_builtins.property
     def wish(self) -> _service_request_pb2.ServiceWish:
@@ -138,11 +138,11 @@ class ChangeServiceRequestRequest(_message.Message):
         service_request_id: _builtins.str = ...,
         wish: _service_request_pb2.ServiceWish | None = ...,
         valid_until_time: _timestamp_pb2.Timestamp | None = ...,
-        revision: _builtins.int = ...,
+        revision_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["valid_until_time", b"valid_until_time", "wish", b"wish"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "revision", b"revision", "service_request_id", b"service_request_id", "valid_until_time", b"valid_until_time", "wish", b"wish"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "revision_number", b"revision_number", "service_request_id", b"service_request_id", "valid_until_time", b"valid_until_time", "wish", b"wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
