@@ -76,7 +76,7 @@ def create(
     """Create a user; prints the one-time link with which it sets its first password."""
     request_class, response = wire.CreateUserRequest, wire.CreateUserResponse
     fields = {"full_name": name, "roles": roles}
-    _linked("CreateUser", request_class, response, (partner, user), caller, json, data_dir, fields)
+    _step("CreateUser", request_class, response, (partner, user), caller, json, data_dir, fields)
 
 
 @application.command("link")
@@ -91,7 +91,7 @@ def link(
     """Make a new one-time link for a user."""
     request_class, response = wire.CreateOneTimeLinkRequest, wire.CreateOneTimeLinkResponse
     name = (partner, user)
-    _linked("CreateOneTimeLink", request_class, response, name, caller, json, data_dir, {})
+    _step("CreateOneTimeLink", request_class, response, name, caller, json, data_dir, {})
 
 
 @application.command("roles")
@@ -193,40 +193,20 @@ def _step(
     data_dir: Any,
     fields: dict[str, str],
 ) -> None:
-    """Call a command on a user, and show the user as it is then."""
+    """Call a command on a user; show the user as it is then, or the one-time link it has now."""
 
     async def work(market: CoreClient) -> None:
         request = _named(request_class, name, fields)
         answer = await market.ask(f"{_SERVICE}/{method}", request, response)
+        has_link = "one_time_link" in answer.DESCRIPTOR.fields_by_name
         if json:
-            show(answer.user)
+            show(answer if has_link else answer.user)
+        elif has_link:
+            link = answer.one_time_link
+            told(f"{answer.user.user_name} sets a password with: {link.secret}")
+            told(f"until {when(link.expire_time)} UTC, by `gemarket users redeem`")
         else:
             told("  ".join(_row(answer.user)))
-
-    run(work, caller, data_dir)
-
-
-def _linked(
-    method: str,
-    request_class: Any,
-    response: Any,
-    name: tuple[str, str],
-    caller: str,
-    json: bool,
-    data_dir: Any,
-    fields: dict[str, str],
-) -> None:
-    """Call a command that makes a one-time link, and show that."""
-
-    async def work(market: CoreClient) -> None:
-        request = _named(request_class, name, fields)
-        answer = await market.ask(f"{_SERVICE}/{method}", request, response)
-        if json:
-            show(answer)
-            return
-        link = answer.one_time_link
-        told(f"{answer.user.user_name} sets a password with: {link.secret}")
-        told(f"until {when(link.expire_time)} UTC, by `gemarket users redeem`")
 
     run(work, caller, data_dir)
 

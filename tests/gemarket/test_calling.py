@@ -233,3 +233,48 @@ def test_a_command_that_fails_ends_with_its_reason(
         calling.run_async(work())
     assert ended.value.exit_code == status
     assert text in capsys.readouterr().err
+
+
+class Terminal:
+    """Standard input that is a terminal or is not."""
+
+    def __init__(self, text: str, *, interactive: bool) -> None:
+        self._lines = iter(text.splitlines(keepends=True))
+        self._interactive = interactive
+
+    def isatty(self) -> bool:
+        return self._interactive
+
+    def readline(self) -> str:
+        return next(self._lines, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [("one\ntwo\n", "one", "two"), ("one\r\n", "one", ""), (" one \ntwo", " one ", "two")],
+)
+def test_secrets_are_lines_of_an_input_that_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, text: str, first: str, second: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(text, interactive=False))
+    assert calling.secret("Link") == first
+    assert calling.secret("Password") == second
+
+
+def test_a_terminal_is_asked_without_an_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def prompt(text: str, *, hide_input: bool) -> str:
+        asked.append((text, hide_input))
+        return "typed"
+
+    monkeypatch.setattr("sys.stdin", Terminal("", interactive=True))
+    monkeypatch.setattr("typer.prompt", prompt)
+    assert calling.secret("Password") == "typed"
+    assert asked == [("Password", True)]
+
+
+def test_a_bar_goes_where_it_spoils_no_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with calling.bytes_progress() as bar:
+        bar.advance(bar.add_task("file", total=10), 10)
+    assert capsys.readouterr().out == ""

@@ -75,3 +75,16 @@ def test_a_folder_or_a_file_is_sent_with_the_digest_of_its_bytes(tmp_path: Path)
     assert {part.request_id for part in (header, *parts)} == {"id"}
     _, only = upload_messages(read_proposal(tmp_path / "notes.txt"), "id", "")
     assert only.descriptor_set_part == b"not sent"
+
+
+async def test_what_is_larger_than_any_interface_is_refused_either_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemarket.interface_files._TOTAL_MAX_BYTES", 10)
+    with pytest.raises(ValueError, match="more than an interface"):
+        await write_download(descriptor_set(b"x" * 6, b"x" * 5), tmp_path / "set", lambda _: None)
+    assert not (tmp_path / "set").exists()
+    large = tmp_path / "large.binpb"
+    large.write_bytes(b"x" * 11)
+    with pytest.raises(ValueError, match="too large"):
+        read_proposal(large)

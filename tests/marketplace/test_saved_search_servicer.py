@@ -168,3 +168,17 @@ async def test_searches_go_with_the_partner_and_no_others(plane: ControlPlane) -
     assert await names(plane, "volt") == []
     for who in ("watt", BUSINESS):
         assert await names(plane, who) == ["mine"]
+
+
+async def test_a_replacement_and_a_deletion_at_once_leave_nothing(plane: ControlPlane) -> None:
+    found = await save(plane, "volt")
+    outcomes = await asyncio.gather(
+        step(plane, "volt", "ReplaceSavedSearch", found, criteria={"json": "{}"}),
+        step(plane, "volt", "DeleteSavedSearch", found),
+        step(plane, "volt", "DeleteSavedSearch", found),
+        return_exceptions=True,
+    )
+    lost = [each for each in outcomes if isinstance(each, MarketError)]
+    assert {each.reason for each in lost} == {ErrorReason.ERROR_REASON_NOT_FOUND}
+    assert sum(isinstance(each, MarketError) for each in outcomes[1:]) == 1
+    assert await names(plane, "volt") == []
