@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test check check-catalogue bench torture gen release-image clean
+.PHONY: use-cases
 .DEFAULT_GOAL := test
 
 $(STAMP): requirements.lock pyproject.toml
@@ -41,6 +42,10 @@ bench: $(STAMP)
 
 gen: $(STAMP)
 	$(BIN)/python proto/generate.py
+
+# docs/use-cases.md from the marks of the tests; no environment is needed.
+use-cases:
+	$(PYTHON) -m tests.use_cases
 
 # Part of a release: what `buf breaking` compares with from now on.
 release-image: $(STAMP)

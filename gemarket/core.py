@@ -13,7 +13,9 @@ from gem.marketplace.v1 import (
     interface_catalog_service_pb2,
     notification_service_pb2,
     partner_service_pb2,
+    saved_search_service_pb2,
     service_registry_service_pb2,
+    service_request_service_pb2,
     session_service_pb2,
     transaction_service_pb2,
 )
@@ -32,7 +34,9 @@ from marketplace.password_hashing import PasswordHashing
 from marketplace.route_explanation_servicer import LeftOut
 from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
+from marketplace.saved_search_servicer import SavedSearchServicer
 from marketplace.service_registry_servicer import ServiceRegistryServicer
+from marketplace.service_request_servicer import ServiceRequestServicer
 from marketplace.session import SessionLimits
 from marketplace.session_servicer import SessionParts, SessionServicer
 from marketplace.storage_command import Commands
@@ -68,6 +72,8 @@ def core_services(
         (service_registry_service_pb2, ServiceRegistryServicer(commands)),
         (contract_service_pb2, ContractServicer(commands, left_out=left_out)),
         (transaction_service_pb2, TransactionServicer(engine)),
+        (service_request_service_pb2, ServiceRequestServicer(commands)),
+        (saved_search_service_pb2, SavedSearchServicer(commands)),
         (
             notification_service_pb2,
             NotificationServicer(commands, notices, sends_email=sends_email),

@@ -18,6 +18,7 @@ from marketplace.interface_publication import (
     render_interface,
 )
 from marketplace.interface_text import describe
+from marketplace.notice_proposal import concerns_all, proposal_notices, vote_notices
 from marketplace.partner import check_active
 from marketplace.proposal import (
     Proposal,
@@ -44,6 +45,7 @@ from marketplace.proposal_upload import read_upload
 from marketplace.rendering import enum_member
 from marketplace.storage_command import Commands, Work, conflict
 from marketplace.storage_interface import InterfaceStorage, NewInterface
+from marketplace.storage_notice import active_partners, tell
 from marketplace.storage_paging import page_by_number, page_by_text
 from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_proposal import ProposalFilter, ProposalStorage
@@ -118,6 +120,7 @@ class InterfaceProposalServicer:
             await storage.vote(proposal.proposal_id, voter.partner_id, kind, request.comment, w.now)
             await storage.remember(proposal, ProposalStep.VOTED, w.actor, w.now)
             counted = await storage.get(proposal.proposal_id)
+            await tell(w.connection, vote_notices(counted, kind, w.actor, w.now))
             return catalog.VoteOnProposalResponse(proposal=render_proposal(counted))
 
         response = catalog.VoteOnProposalResponse
@@ -290,7 +293,7 @@ async def _step(
     reason: str | None = None,
     overruled: int | None = None,
 ) -> Proposal:
-    """Take a proposal one step on, with its row of the history."""
+    """Take a proposal one step on, with its row of the history, and tell whom it concerns."""
     storage = ProposalStorage(w.connection)
     before = await storage.locked(proposal_id)
     state = take_step(before, step, w.actor)
@@ -300,6 +303,9 @@ async def _step(
     after = replace(before, state=state, decision_reason=said)
     await storage.set_state(after)
     await storage.remember(after, step, w.actor, w.now)
+    # The publication itself is told where the interfaces get their versions.
+    everybody = await active_partners(w.connection) if concerns_all(step) else ()
+    await tell(w.connection, proposal_notices(after, step, w.actor, w.now, everybody))
     return after
 
 

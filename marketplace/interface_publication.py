@@ -9,14 +9,14 @@ from typing import Any
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from gem.marketplace.v1 import interface_pb2
-from marketplace.notice import NoticeKind, interface_notices
+from marketplace.notice import interface_notices
 from marketplace.proposal_likeness import shape
 from marketplace.rendering import timestamp
 from marketplace.router.method_rules import InterfaceRules, MethodRules
 from marketplace.routing_change import RoutingChange
 from marketplace.storage_command import Work
 from marketplace.storage_interface import InterfaceStorage, NewInterface
-from marketplace.storage_notice import subscribers_of, tell
+from marketplace.storage_notice import active_partners, tell
 from marketplace.storage_routing import announce
 
 #: Compiles a descriptor set; raises MarketError INTERFACE_INVALID with every finding.
@@ -48,14 +48,14 @@ def new_interface(rules: InterfaceRules) -> NewInterface:
 async def publish(
     w: Work, digest: bytes, descriptor_set: bytes, new: Sequence[NewInterface]
 ) -> list[Any]:
-    """Write the next version of each interface, tell who wants to know, and the workers.
+    """Write the next version of each interface, tell all partners, and the workers.
 
     The last part of the transaction.
     """
     rows = await InterfaceStorage(w.connection).publish(digest, descriptor_set, new, w.actor, w.now)
-    subscribers = await subscribers_of(w.connection, NoticeKind.INTERFACE_PUBLISHED)
+    partner_ids = await active_partners(w.connection)
     versions = [(row.interface_name, row.version) for row in rows]
-    await tell(w.connection, interface_notices(versions, subscribers, w.now))
+    await tell(w.connection, interface_notices(versions, partner_ids, w.now))
     names = frozenset(interface.interface_name for interface in new)
     await announce(w.connection, RoutingChange(interfaces=names))
     return rows

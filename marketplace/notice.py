@@ -32,6 +32,17 @@ class NoticeKind(StrEnum):
     PARTNER_INACTIVATED = "PARTNER_INACTIVATED"
     INTERFACE_PUBLISHED = "INTERFACE_PUBLISHED"
     SERVICE_MESSAGE = "SERVICE_MESSAGE"
+    SERVICE_REQUEST_RESPONDED = "SERVICE_REQUEST_RESPONDED"
+    SERVICE_REQUEST_CHANGED = "SERVICE_REQUEST_CHANGED"
+    INTERFACE_PROPOSED = "INTERFACE_PROPOSED"
+    INTERFACE_PROPOSAL_VOTED = "INTERFACE_PROPOSAL_VOTED"
+    INTERFACE_ACCEPTED = "INTERFACE_ACCEPTED"
+    INTERFACE_REJECTED = "INTERFACE_REJECTED"
+    USER_CHANGED = "USER_CHANGED"
+
+
+#: The inbox that the marketplace's operators share; no partner's id has a slash.
+OPERATORS_INBOX = "operator/all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +53,8 @@ class Preference:
     email: bool
 
 
-#: A published interface concerns everybody and nobody: who wants to know says so.
 DEFAULT_PREFERENCES: Mapping[NoticeKind, Preference] = {
-    kind: Preference(inbox=kind is not NoticeKind.INTERFACE_PUBLISHED, email=False)
-    for kind in NoticeKind
+    kind: Preference(inbox=True, email=False) for kind in NoticeKind
 }
 
 #: Any other step of a contract is CONTRACT_CHANGED.
@@ -151,20 +160,20 @@ def partner_notices(partner: Partner, step: PartnerStep, now: datetime) -> tuple
 
 
 def interface_notices(
-    versions: Iterable[tuple[str, int]], subscriber_ids: Iterable[str], now: datetime
+    versions: Iterable[tuple[str, int]], partner_ids: Iterable[str], now: datetime
 ) -> tuple[Notice, ...]:
-    """Tell subscribers of the interfaces, by name and version, that were published."""
+    """Tell partners of the interfaces, by name and version, that were published."""
     published = tuple(versions)
     return tuple(
         Notice(
-            recipient_id=subscriber_id,
+            recipient_id=partner_id,
             kind=NoticeKind.INTERFACE_PUBLISHED,
             title="Interface published",
             text=f"Version {version} of interface {name} was published.",
             occurred_at=now,
             interface_name=name,
         )
-        for subscriber_id in subscriber_ids
+        for partner_id in partner_ids
         for name, version in published
     )
 

@@ -9,9 +9,9 @@ from foundation.errors import MarketError
 from gem.marketplace.v1 import notification_pb2, notification_service_pb2
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
-from marketplace.actor import not_found
+from marketplace.actor import Actor, actor_of, not_found
 from marketplace.delivery import DeliveryFailure
-from marketplace.notice import NoticeKind, Preference, message_notices
+from marketplace.notice import OPERATORS_INBOX, NoticeKind, Preference, message_notices
 from marketplace.notice_feed import NoticeFeed
 from marketplace.rendering import enum_member, enum_number, timestamp
 from marketplace.storage_command import Commands, Work
@@ -53,9 +53,8 @@ class NotificationServicer:
         self, request: notification_service_pb2.WatchNotificationsRequest, call: Call
     ) -> AsyncIterator[notification_service_pb2.WatchNotificationsResponse]:
         """Give what follows a place in the caller's inbox, and each later notice when it comes."""
-        assert call.caller is not None, "partners have a certificate"
         after = request.after_sequence
-        with self._feed.following(call.caller.subject_id) as news:
+        with self._feed.following(_inbox_of(actor_of(call))) as news:
             while not self._feed.draining:
                 # Before the look: what is committed after it sets the event again.
                 news.clear()
@@ -101,9 +100,10 @@ class NotificationServicer:
         wanted = request.preference
         kind = enum_member(NoticeKind, notification_pb2.NotificationKind, _KIND, wanted.kind)
         assert kind is not None, "validation refuses a preference without a kind"
-        if wanted.email and not self._sends_email:
+        if wanted.email and not (self._sends_email and actor_of(call).is_partner):
             raise MarketError(
-                ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED, "This market sends no e-mail."
+                ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED,
+                "This market sends no e-mail, or none to its operators.",
             )
 
         async def work(w: Work) -> notification_service_pb2.SetNotificationPreferenceResponse:
@@ -161,7 +161,12 @@ class NotificationServicer:
 
 
 def _inbox(w: Work) -> NoticeStorage:
-    return NoticeStorage(w.connection, w.actor.subject_id)
+    return NoticeStorage(w.connection, _inbox_of(w.actor))
+
+
+def _inbox_of(actor: Actor) -> str:
+    """Give whose inbox somebody reads: its partner's, or that of the operators."""
+    return actor.subject_id if actor.is_partner else OPERATORS_INBOX
 
 
 def _render(row: Any) -> notification_pb2.Notification:

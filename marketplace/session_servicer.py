@@ -15,6 +15,7 @@ from foundation.certificates import utc_now
 from gem.marketplace.v1 import session_service_pb2
 from interceptors.call import Call
 from marketplace.common_passwords import common_passwords
+from marketplace.notice_user import user_notices
 from marketplace.open_sessions import partner_not_active
 from marketplace.partner import PartnerState
 from marketplace.password import check_password
@@ -30,6 +31,7 @@ from marketplace.session import (
     session_not_accepted,
 )
 from marketplace.storage_command import Commands, transaction
+from marketplace.storage_notice import tell
 from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_session import OpenedBy, SessionStorage
 from marketplace.storage_user import UserStorage
@@ -133,6 +135,7 @@ class SessionServicer(UserServicer):
                 raise link_not_found()
             after = await _set_password(connection, before, password_hash, now)
             await SessionStorage(connection).end(now, after.user_id)
+            await _told(connection, after, now)
         return session_service_pb2.RedeemOneTimeLinkResponse(user=render_user(after))
 
     async def ChangePassword(  # noqa: N802  # the rpc's name
@@ -154,6 +157,7 @@ class SessionServicer(UserServicer):
             count = await SessionStorage(connection).end(
                 now, user.user_id, but=opened.session.session_id
             )
+            await _told(connection, user, now)
         return session_service_pb2.ChangePasswordResponse(ended_session_count=count)
 
     async def _proven(self, name: tuple[str, str], password: str) -> tuple[User, str]:
@@ -217,10 +221,19 @@ async def _set_password(
     storage = UserStorage(connection)
     await storage.set_state(after.user_id, after.state, password_hash)
     await storage.drop_link(after.user_id)
-    # Nobody but the user itself sets a password.
-    who = after.partner_id or after.user_name
-    actor = f"{who}:{after.user_name}" if after.partner_id else f"operator/{who}"
-    await storage.remember(after, UserStep.PASSWORD_SET, actor, now)
+    await storage.remember(after, UserStep.PASSWORD_SET, _itself(after), now)
     name = login_digest(after.partner_id, after.user_name)
     await SessionStorage(connection).forgive(name)
     return after
+
+
+def _itself(user: User) -> str:
+    """Give the actor who sets a password: nobody but the user itself."""
+    if user.partner_id:
+        return f"{user.partner_id}:{user.user_name}"
+    return f"operator/{user.user_name}"
+
+
+async def _told(connection: AsyncConnection, user: User, now: datetime) -> None:
+    """Tell that a user has set a password, as the last part of the transaction."""
+    await tell(connection, user_notices(user, UserStep.PASSWORD_SET, _itself(user), now))

@@ -102,17 +102,10 @@ async def requesters_of(connection: AsyncConnection, service_id: str) -> list[st
     return list(await connection.scalars(query.order_by(CONTRACT.c.requester_id)))
 
 
-async def subscribers_of(connection: AsyncConnection, kind: NoticeKind) -> list[str]:
-    """Give the active partners whose preference asks for notices of a kind."""
-    wanted = NOTICE_PREFERENCE.c.inbox | NOTICE_PREFERENCE.c.email
-    query = (
-        select(NOTICE_PREFERENCE.c.partner_id)
-        .join(PARTNER, PARTNER.c.partner_id == NOTICE_PREFERENCE.c.partner_id)
-        .where(NOTICE_PREFERENCE.c.kind == kind.value, wanted)
-        .where(PARTNER.c.state == PartnerState.ACTIVE.value)
-        .order_by(NOTICE_PREFERENCE.c.partner_id)
-    )
-    return list(await connection.scalars(query))
+async def active_partners(connection: AsyncConnection) -> list[str]:
+    """Give all partners that may act."""
+    query = select(PARTNER.c.partner_id).where(PARTNER.c.state == PartnerState.ACTIVE.value)
+    return list(await connection.scalars(query.order_by(PARTNER.c.partner_id)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from uuid import uuid4
 
 from gem.marketplace.v1 import session_service_pb2, user_pb2
 from interceptors.call import Call
+from marketplace.notice_user import user_notices
 from marketplace.rendering import enum_number, timestamp
 from marketplace.session import SECRET_BYTES, secret_digest
 from marketplace.storage_command import Commands, Work
+from marketplace.storage_notice import tell
 from marketplace.storage_paging import page_by_text
 from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_session import SessionStorage
@@ -65,6 +67,7 @@ class UserServicer:
             await storage.add(user)
             await storage.remember(user, UserStep.CREATED, w.actor.name, w.now)
             secret, link = await _new_link(w, user)
+            await _told(w, user, UserStep.CREATED)
             return session_service_pb2.CreateUserResponse(
                 user=render_user(user), one_time_link=link
             )
@@ -88,6 +91,7 @@ class UserServicer:
             storage = UserStorage(w.connection)
             await storage.remember(after, UserStep.LINK_MADE, w.actor.name, w.now)
             secret, link = await _new_link(w, after)
+            await _told(w, after, UserStep.LINK_MADE)
             return session_service_pb2.CreateOneTimeLinkResponse(
                 user=render_user(after), one_time_link=link
             )
@@ -110,6 +114,7 @@ class UserServicer:
             storage = UserStorage(w.connection)
             await storage.set_roles(after.user_id, after.roles)
             await storage.remember(after, UserStep.ROLES_SET, w.actor.name, w.now)
+            await _told(w, after, UserStep.ROLES_SET)
             return session_service_pb2.SetUserRolesResponse(user=render_user(after))
 
         response = session_service_pb2.SetUserRolesResponse
@@ -124,6 +129,7 @@ class UserServicer:
             after = await _switched(w, request, UserStep.DISABLED)
             await UserStorage(w.connection).drop_link(after.user_id)
             await SessionStorage(w.connection).end(w.now, after.user_id)
+            await _told(w, after, UserStep.DISABLED)
             return session_service_pb2.DisableUserResponse(user=render_user(after))
 
         response = session_service_pb2.DisableUserResponse
@@ -136,6 +142,7 @@ class UserServicer:
 
         async def work(w: Work) -> session_service_pb2.EnableUserResponse:
             after = await _switched(w, request, UserStep.ENABLED)
+            await _told(w, after, UserStep.ENABLED)
             return session_service_pb2.EnableUserResponse(user=render_user(after))
 
         response = session_service_pb2.EnableUserResponse
@@ -196,6 +203,11 @@ async def _switched(w: Work, request: Any, step: UserStep) -> User:
     await storage.set_state(after.user_id, after.state, "")
     await storage.remember(after, step, w.actor.name, w.now)
     return after
+
+
+async def _told(w: Work, user: User, step: UserStep) -> None:
+    """Tell of a step of a user, as the last part of the transaction."""
+    await tell(w.connection, user_notices(user, step, w.actor.name, w.now))
 
 
 async def _new_link(w: Work, user: User) -> tuple[str, user_pb2.OneTimeLink]:

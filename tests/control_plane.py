@@ -21,7 +21,9 @@ from gem.marketplace.v1 import (
     interface_catalog_service_pb2,
     notification_service_pb2,
     partner_service_pb2,
+    saved_search_service_pb2,
     service_registry_service_pb2,
+    service_request_service_pb2,
 )
 from gem.options.v1.options_pb2 import AccessRole, PartnerRole
 from interceptors.access import AccessCheck
@@ -33,7 +35,9 @@ from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
+from marketplace.saved_search_servicer import SavedSearchServicer
 from marketplace.service_registry_servicer import ServiceRegistryServicer
+from marketplace.service_request_servicer import ServiceRequestServicer
 from marketplace.storage_command import Commands
 from tests.interceptors.support import MemoryWire, make_call
 from tests.interfaces import descriptor_set, rpc, service
@@ -66,6 +70,8 @@ _SERVICES = {
     "ServiceRegistryService": service_registry_service_pb2,
     "ContractService": contract_service_pb2,
     "NotificationService": notification_service_pb2,
+    "ServiceRequestService": service_request_service_pb2,
+    "SavedSearchService": saved_search_service_pb2,
 }
 
 PROFILE = {
@@ -106,16 +112,18 @@ class ControlPlane:
             "ServiceRegistryService": ServiceRegistryServicer(commands),
             "ContractService": ContractServicer(commands),
             "NotificationService": NotificationServicer(commands, notices, sends_email=True),
+            "ServiceRequestService": ServiceRequestServicer(commands),
+            "SavedSearchService": SavedSearchServicer(commands),
         }
         for name, servicer in servicers.items():
             self._core.add(_descriptor(name), servicer)
 
-    async def ask(self, who: str, method: str, **fields: Any) -> Any:
+    async def ask(self, who: str, method: str, /, **fields: Any) -> Any:
         """Call `Service/Method` as somebody; a command without `request_id` gets a fresh one."""
         *_, last = await self.ask_all(who, method, **fields)
         return last
 
-    async def ask_all(self, who: str, method: str, **fields: Any) -> list[Any]:
+    async def ask_all(self, who: str, method: str, /, **fields: Any) -> list[Any]:
         """Call a method and give all its responses."""
         found = _method(method)
         if "request_id" in found.input_type.fields_by_name:

@@ -14,9 +14,15 @@ from gemarket.commands import (
     doctor,
     explain_route,
     imports,
+    interfaces,
     log,
+    notifications,
+    requests,
+    searches,
+    session,
     transactions,
     up,
+    users,
 )
 from gemarket.console import output
 
@@ -54,3 +60,11 @@ application.add_typer(authority.application, name="ca")
 application.add_typer(imports.application, name="import")
 application.add_typer(transactions.application, name="transactions")
 application.add_typer(log.application, name="log")
+application.command("login")(session.login)
+application.command("logout")(session.logout)
+application.command("whoami")(session.who_am_i)
+application.add_typer(users.application, name="users")
+application.add_typer(notifications.application, name="notifications")
+application.add_typer(interfaces.application, name="interfaces")
+application.add_typer(requests.application, name="requests")
+application.add_typer(searches.application, name="searches")

@@ -63,6 +63,8 @@ class Things:
     proposal_id: str
     #: SHA-256 of a certificate of `contracted` that is revoked.
     fingerprint: bytes
+    #: A deleted request of `contracted` for a new service.
+    service_request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,13 @@ from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
 from tests.end_to_end.authorization import MATRIX as CORE_MATRIX
 from tests.end_to_end.authorization_notices import NOTICE_MATRIX
+from tests.end_to_end.authorization_requests import REQUEST_MATRIX
 from tests.end_to_end.authorization_routes import ROUTE_MATRIX
 from tests.end_to_end.callers import CALLERS, USERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
 from tests.end_to_end.ledger import entries_of
 from tests.end_to_end.people import People, token_metadata
+from tests.end_to_end.request_calls import RequestCalls, asked
 from tests.end_to_end.scripted_provider import Script, ScriptedProvider
 from tests.end_to_end.whole_market import EVSP, Party, WholeMarket, new_id
 from tests.proposals import upload
@@ -34,7 +36,7 @@ from tests.proposals import upload
 #: Interfaces that other tests publish in the same market.
 _OF_TESTS = "acme."
 _OPERATOR_ID = "DE*MTX"
-MATRIX = {**NOTICE_MATRIX, **ROUTE_MATRIX, **CORE_MATRIX}
+MATRIX = {**NOTICE_MATRIX, **ROUTE_MATRIX, **REQUEST_MATRIX, **CORE_MATRIX}
 
 
 def fingerprint_of(identity: Identity) -> bytes:
@@ -122,6 +124,13 @@ async def withdrawn_proposal(party: Party) -> str:
     return made.proposal.proposal_id
 
 
+async def deleted_service_request(party: Party) -> str:
+    """Make a request for a new service and delete it; gives its id."""
+    made = await asked(party)
+    await RequestCalls(party).ask("DeleteServiceRequest", made)
+    return str(made.service_request_id)
+
+
 async def things_of(
     whole: WholeMarket, contracted: Party, provider: Party, endpoint: str, inactive: Party
 ) -> Things:
@@ -152,6 +161,7 @@ async def things_of(
         offering_id=service.service.offerings[0].offering_id,
         proposal_id=await withdrawn_proposal(contracted),
         fingerprint=fingerprint_of(revoked.identity),
+        service_request_id=await deleted_service_request(contracted),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
 
+import marketplace
 from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from tests.control_plane import ControlPlane
 
 _DATABASE = "control_plane"
+# All tables must be known before they are emptied.
+for _module in pkgutil.iter_modules(marketplace.__path__, "marketplace."):
+    if _module.name.startswith("marketplace.storage_tables_"):
+        import_module(_module.name)
 #: Without the triggers that refuse it; much faster than a fresh copy, or than TRUNCATE, which makes
 #: every table's files anew.
 _EMPTY = ";".join(

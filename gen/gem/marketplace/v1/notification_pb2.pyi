@@ -47,9 +47,25 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     NOTIFICATION_KIND_PARTNER_INACTIVATED: _NotificationKind.ValueType  # 10
     """The partner may act no more; told to itself, which can read it by e-mail only."""
     NOTIFICATION_KIND_INTERFACE_PUBLISHED: _NotificationKind.ValueType  # 11
-    """A version of a standard interface was published; told to those whose preference asks for it."""
+    """A version of a standard interface was published; told to all."""
     NOTIFICATION_KIND_SERVICE_MESSAGE: _NotificationKind.ValueType  # 12
     """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+    NOTIFICATION_KIND_SERVICE_REQUEST_RESPONDED: _NotificationKind.ValueType  # 40
+    """A partner responded to a request for a new service; told to its author."""
+    NOTIFICATION_KIND_SERVICE_REQUEST_CHANGED: _NotificationKind.ValueType  # 41
+    """A request for a new service was changed, closed or deleted; told to those who responded."""
+    NOTIFICATION_KIND_INTERFACE_PROPOSED: _NotificationKind.ValueType  # 42
+    """A standard interface was proposed, found invalid or taken back; told to its author and, where
+    it concerns their review, to the operators.
+    """
+    NOTIFICATION_KIND_INTERFACE_PROPOSAL_VOTED: _NotificationKind.ValueType  # 43
+    """A partner voted on a proposal; told to its author and the operators."""
+    NOTIFICATION_KIND_INTERFACE_ACCEPTED: _NotificationKind.ValueType  # 44
+    """A proposed interface was accepted; told to all."""
+    NOTIFICATION_KIND_INTERFACE_REJECTED: _NotificationKind.ValueType  # 45
+    """A proposed interface was rejected; told to all."""
+    NOTIFICATION_KIND_USER_CHANGED: _NotificationKind.ValueType  # 46
+    """A user was created or changed; told to its partner, or for an operator to the operators."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a notification is about."""
@@ -77,9 +93,25 @@ NOTIFICATION_KIND_PARTNER_ACTIVATED: NotificationKind.ValueType  # 9
 NOTIFICATION_KIND_PARTNER_INACTIVATED: NotificationKind.ValueType  # 10
 """The partner may act no more; told to itself, which can read it by e-mail only."""
 NOTIFICATION_KIND_INTERFACE_PUBLISHED: NotificationKind.ValueType  # 11
-"""A version of a standard interface was published; told to those whose preference asks for it."""
+"""A version of a standard interface was published; told to all."""
 NOTIFICATION_KIND_SERVICE_MESSAGE: NotificationKind.ValueType  # 12
 """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+NOTIFICATION_KIND_SERVICE_REQUEST_RESPONDED: NotificationKind.ValueType  # 40
+"""A partner responded to a request for a new service; told to its author."""
+NOTIFICATION_KIND_SERVICE_REQUEST_CHANGED: NotificationKind.ValueType  # 41
+"""A request for a new service was changed, closed or deleted; told to those who responded."""
+NOTIFICATION_KIND_INTERFACE_PROPOSED: NotificationKind.ValueType  # 42
+"""A standard interface was proposed, found invalid or taken back; told to its author and, where
+it concerns their review, to the operators.
+"""
+NOTIFICATION_KIND_INTERFACE_PROPOSAL_VOTED: NotificationKind.ValueType  # 43
+"""A partner voted on a proposal; told to its author and the operators."""
+NOTIFICATION_KIND_INTERFACE_ACCEPTED: NotificationKind.ValueType  # 44
+"""A proposed interface was accepted; told to all."""
+NOTIFICATION_KIND_INTERFACE_REJECTED: NotificationKind.ValueType  # 45
+"""A proposed interface was rejected; told to all."""
+NOTIFICATION_KIND_USER_CHANGED: NotificationKind.ValueType  # 46
+"""A user was created or changed; told to its partner, or for an operator to the operators."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _DeliveryFailure:

@@ -28,7 +28,8 @@ if _version_not_supported:
 class NotificationServiceStub:
     """Tells partners what happened to their contracts and services, and what providers want their
     requesters to know (features 1682, 1685; use case 1687). A partner sees its own notifications
-    only. They are written together with what they tell: nothing that took effect goes untold. A
+    only; the operators of the marketplace share an inbox of their own, from which nothing goes out
+    by e-mail. They are written together with what they tell: nothing that took effect goes untold. A
     command that is repeated with its `request_id` gives its first result.
     """
 
@@ -83,19 +84,20 @@ class NotificationServiceStub:
 class NotificationServiceServicer:
     """Tells partners what happened to their contracts and services, and what providers want their
     requesters to know (features 1682, 1685; use case 1687). A partner sees its own notifications
-    only. They are written together with what they tell: nothing that took effect goes untold. A
+    only; the operators of the marketplace share an inbox of their own, from which nothing goes out
+    by e-mail. They are written together with what they tell: nothing that took effect goes untold. A
     command that is repeated with its `request_id` gives its first result.
     """
 
     def ListNotifications(self, request, context):
-        """Lists the calling partner's inbox, the latest first.
+        """Lists the caller's inbox, the latest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchNotifications(self, request, context):
-        """Gives the calling partner's notifications from a place in its inbox on, the oldest first, and
+        """Gives the caller's notifications from a place in its inbox on, the oldest first, and
         each later one when it is made, for as long as the call lasts. Each comes once and in order.
         A stream that broke is resumed by naming the last one that came.
         """
@@ -104,7 +106,7 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MarkNotificationsRead(self, request, context):
-        """Marks notifications of the calling partner as read; those that are read already stay as they
+        """Marks notifications of the caller as read; those that are read already stay as they
         are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -112,15 +114,15 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListNotificationPreferences(self, request, context):
-        """Gives the calling partner's preference for every kind, by kind.
+        """Gives the caller's preference for every kind, by kind.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetNotificationPreference(self, request, context):
-        """Replaces the calling partner's preference for one kind; it counts for what happens from then
-        on. FAILED_PRECONDITION for e-mail where this market sends none.
+        """Replaces the caller's preference for one kind; it counts for what happens from then
+        on. FAILED_PRECONDITION for e-mail where this market sends none, and for an operator's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,7 +206,8 @@ def add_NotificationServiceServicer_to_server(servicer, server):
 class NotificationService:
     """Tells partners what happened to their contracts and services, and what providers want their
     requesters to know (features 1682, 1685; use case 1687). A partner sees its own notifications
-    only. They are written together with what they tell: nothing that took effect goes untold. A
+    only; the operators of the marketplace share an inbox of their own, from which nothing goes out
+    by e-mail. They are written together with what they tell: nothing that took effect goes untold. A
     command that is repeated with its `request_id` gives its first result.
     """
 

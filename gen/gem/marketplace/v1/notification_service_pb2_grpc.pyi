@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class NotificationServiceStub:
     """Tells partners what happened to their contracts and services, and what providers want their
     requesters to know (features 1682, 1685; use case 1687). A partner sees its own notifications
-    only. They are written together with what they tell: nothing that took effect goes untold. A
+    only; the operators of the marketplace share an inbox of their own, from which nothing goes out
+    by e-mail. They are written together with what they tell: nothing that took effect goes untold. A
     command that is repeated with its `request_id` gives its first result.
     """
 
@@ -38,21 +39,21 @@ class NotificationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NotificationServiceAsyncStub: ...
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationsRequest, _notification_service_pb2.ListNotificationsResponse]
-    """Lists the calling partner's inbox, the latest first."""
+    """Lists the caller's inbox, the latest first."""
     WatchNotifications: _grpc.UnaryStreamMultiCallable[_notification_service_pb2.WatchNotificationsRequest, _notification_service_pb2.WatchNotificationsResponse]
-    """Gives the calling partner's notifications from a place in its inbox on, the oldest first, and
+    """Gives the caller's notifications from a place in its inbox on, the oldest first, and
     each later one when it is made, for as long as the call lasts. Each comes once and in order.
     A stream that broke is resumed by naming the last one that came.
     """
     MarkNotificationsRead: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.MarkNotificationsReadRequest, _notification_service_pb2.MarkNotificationsReadResponse]
-    """Marks notifications of the calling partner as read; those that are read already stay as they
+    """Marks notifications of the caller as read; those that are read already stay as they
     are.
     """
     ListNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationPreferencesRequest, _notification_service_pb2.ListNotificationPreferencesResponse]
-    """Gives the calling partner's preference for every kind, by kind."""
+    """Gives the caller's preference for every kind, by kind."""
     SetNotificationPreference: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.SetNotificationPreferenceRequest, _notification_service_pb2.SetNotificationPreferenceResponse]
-    """Replaces the calling partner's preference for one kind; it counts for what happens from then
-    on. FAILED_PRECONDITION for e-mail where this market sends none.
+    """Replaces the caller's preference for one kind; it counts for what happens from then
+    on. FAILED_PRECONDITION for e-mail where this market sends none, and for an operator's.
     """
     NotifyServiceRequesters: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.NotifyServiceRequestersRequest, _notification_service_pb2.NotifyServiceRequestersResponse]
     """Writes to everybody who has a contract in force for a service (use case 1687). A partner does
@@ -70,27 +71,28 @@ class NotificationServiceStub:
 class NotificationServiceAsyncStub(NotificationServiceStub):
     """Tells partners what happened to their contracts and services, and what providers want their
     requesters to know (features 1682, 1685; use case 1687). A partner sees its own notifications
-    only. They are written together with what they tell: nothing that took effect goes untold. A
+    only; the operators of the marketplace share an inbox of their own, from which nothing goes out
+    by e-mail. They are written together with what they tell: nothing that took effect goes untold. A
     command that is repeated with its `request_id` gives its first result.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationsRequest, _notification_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
-    """Lists the calling partner's inbox, the latest first."""
+    """Lists the caller's inbox, the latest first."""
     WatchNotifications: _aio.UnaryStreamMultiCallable[_notification_service_pb2.WatchNotificationsRequest, _notification_service_pb2.WatchNotificationsResponse]  # type: ignore[assignment]
-    """Gives the calling partner's notifications from a place in its inbox on, the oldest first, and
+    """Gives the caller's notifications from a place in its inbox on, the oldest first, and
     each later one when it is made, for as long as the call lasts. Each comes once and in order.
     A stream that broke is resumed by naming the last one that came.
     """
     MarkNotificationsRead: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.MarkNotificationsReadRequest, _notification_service_pb2.MarkNotificationsReadResponse]  # type: ignore[assignment]
-    """Marks notifications of the calling partner as read; those that are read already stay as they
+    """Marks notifications of the caller as read; those that are read already stay as they
     are.
     """
     ListNotificationPreferences: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationPreferencesRequest, _notification_service_pb2.ListNotificationPreferencesResponse]  # type: ignore[assignment]
-    """Gives the calling partner's preference for every kind, by kind."""
+    """Gives the caller's preference for every kind, by kind."""
     SetNotificationPreference: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.SetNotificationPreferenceRequest, _notification_service_pb2.SetNotificationPreferenceResponse]  # type: ignore[assignment]
-    """Replaces the calling partner's preference for one kind; it counts for what happens from then
-    on. FAILED_PRECONDITION for e-mail where this market sends none.
+    """Replaces the caller's preference for one kind; it counts for what happens from then
+    on. FAILED_PRECONDITION for e-mail where this market sends none, and for an operator's.
     """
     NotifyServiceRequesters: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.NotifyServiceRequestersRequest, _notification_service_pb2.NotifyServiceRequestersResponse]  # type: ignore[assignment]
     """Writes to everybody who has a contract in force for a service (use case 1687). A partner does
@@ -107,7 +109,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells partners what happened to their contracts and services, and what providers want their
     requesters to know (features 1682, 1685; use case 1687). A partner sees its own notifications
-    only. They are written together with what they tell: nothing that took effect goes untold. A
+    only; the operators of the marketplace share an inbox of their own, from which nothing goes out
+    by e-mail. They are written together with what they tell: nothing that took effect goes untold. A
     command that is repeated with its `request_id` gives its first result.
     """
 
@@ -117,7 +120,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.ListNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.ListNotificationsResponse, _abc.Awaitable[_notification_service_pb2.ListNotificationsResponse]]:
-        """Lists the calling partner's inbox, the latest first."""
+        """Lists the caller's inbox, the latest first."""
 
     @_abc_1.abstractmethod
     def WatchNotifications(
@@ -125,7 +128,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.WatchNotificationsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_notification_service_pb2.WatchNotificationsResponse], _abc.AsyncIterator[_notification_service_pb2.WatchNotificationsResponse]]:
-        """Gives the calling partner's notifications from a place in its inbox on, the oldest first, and
+        """Gives the caller's notifications from a place in its inbox on, the oldest first, and
         each later one when it is made, for as long as the call lasts. Each comes once and in order.
         A stream that broke is resumed by naming the last one that came.
         """
@@ -136,7 +139,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.MarkNotificationsReadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.MarkNotificationsReadResponse, _abc.Awaitable[_notification_service_pb2.MarkNotificationsReadResponse]]:
-        """Marks notifications of the calling partner as read; those that are read already stay as they
+        """Marks notifications of the caller as read; those that are read already stay as they
         are.
         """
 
@@ -146,7 +149,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.ListNotificationPreferencesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.ListNotificationPreferencesResponse, _abc.Awaitable[_notification_service_pb2.ListNotificationPreferencesResponse]]:
-        """Gives the calling partner's preference for every kind, by kind."""
+        """Gives the caller's preference for every kind, by kind."""
 
     @_abc_1.abstractmethod
     def SetNotificationPreference(
@@ -154,8 +157,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.SetNotificationPreferenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.SetNotificationPreferenceResponse, _abc.Awaitable[_notification_service_pb2.SetNotificationPreferenceResponse]]:
-        """Replaces the calling partner's preference for one kind; it counts for what happens from then
-        on. FAILED_PRECONDITION for e-mail where this market sends none.
+        """Replaces the caller's preference for one kind; it counts for what happens from then
+        on. FAILED_PRECONDITION for e-mail where this market sends none, and for an operator's.
         """
 
     @_abc_1.abstractmethod
