@@ -12,7 +12,7 @@ from marketplace.log_chain import DAY_NS, link
 from marketplace.log_heads import ChainHead, Heads
 from marketplace.log_verification import BreakKind
 from marketplace.storage_log_verification import LogVerification, reading
-from marketplace.storage_transaction_write import CHAINED_COLUMNS
+from marketplace.storage_transaction_write import CHAINED_COLUMNS, ENTRY_COLUMNS
 from tests.log_chains import (
     a_whole_log,
     breaks_of,
@@ -48,7 +48,7 @@ _TYPES = {
     **dict.fromkeys(("request_digest", "answer_digest", "nonce"), "bytea"),
     **dict.fromkeys(("record_hash", "chain_hash"), "bytea"),
     **dict.fromkeys(("duration_us", "request_bytes", "answer_bytes", "item_count"), "bigint"),
-    **dict.fromkeys(("value_micros", "sequence"), "bigint"),
+    **dict.fromkeys(("value_micros", "units", "price_id", "sequence"), "bigint"),
 }
 
 
@@ -72,7 +72,9 @@ async def test_an_empty_log_is_whole(log_url: str) -> None:
 async def test_a_changed_byte_of_any_column_is_found_where_it_is(
     log_url: str, column: str, place: int
 ) -> None:
-    await write(log_url, [entry_of(method=f"/a.B/C{number}") for number in range(5)])
+    await write(
+        log_url, [entry_of(method=f"/a.B/C{number}", units=7, price_id=3) for number in range(5)]
+    )
     row = (await longest_chain(log_url))[place - 1]
     other = _OTHER[_TYPES.get(column, "text")].format(column)
     where = "WHERE transaction_id = $1"
@@ -235,8 +237,8 @@ async def test_an_entry_without_a_place_is_found_unless_it_is_older_than_the_cha
         made = session.rows(older, uuid4())
         await connection.copy_records_to_table(
             "service_transaction",
-            records=[row[:21] for row in made],
-            columns=CHAINED_COLUMNS[:21],
+            records=[row[: len(ENTRY_COLUMNS)] for row in made],
+            columns=ENTRY_COLUMNS,
             schema_name="marketplace",
         )
     assert [one.kind for one in await breaks_of(log_url)] == [BreakKind.UNCHAINED] * 2
