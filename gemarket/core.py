@@ -31,7 +31,7 @@ from marketplace.partner_servicer import PartnerServicer
 from marketplace.password_hashing import PasswordHashing
 from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
-from marketplace.service_registry_servicer import ServiceRegistryServicer
+from marketplace.service_registry import ServiceParts, ServiceRegistry
 from marketplace.session import SessionLimits
 from marketplace.session_servicer import SessionParts, SessionServicer
 from marketplace.storage_command import Commands
@@ -48,6 +48,7 @@ def core_services(
     notices: NoticeFeed,
     *,
     sends_email: bool,
+    service_parts: ServiceParts,
 ) -> CoreServices:
     """Register every core service of the marketplace."""
     commands = Commands(engine, effective=barrier.wait)
@@ -60,7 +61,7 @@ def core_services(
             PartnerServicer(commands, Authority(authority, authority.trust_domain)),
         ),
         (interface_catalog_service_pb2, InterfaceCatalogServicer(commands)),
-        (service_registry_service_pb2, ServiceRegistryServicer(commands)),
+        (service_registry_service_pb2, ServiceRegistry(commands, service_parts)),
         (contract_service_pb2, ContractServicer(commands)),
         (transaction_service_pb2, TransactionServicer(engine)),
         (

@@ -28,13 +28,15 @@ from interceptors.access import AccessCheck
 from interceptors.call import Caller
 from interceptors.core_services import CoreServices
 from marketplace.certificate_servicer import Authority
+from marketplace.conformance_runner import Market
 from marketplace.contract_servicer import ContractServicer
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
-from marketplace.service_registry_servicer import ServiceRegistryServicer
+from marketplace.service_registry import ServiceParts, ServiceRegistry
 from marketplace.storage_command import Commands
+from tests.conformance_market import conformance_market, runner_of
 from tests.interceptors.support import MemoryWire, make_call
 from tests.interfaces import descriptor_set, rpc, service
 
@@ -89,7 +91,11 @@ class ControlPlane:
     """The services over one database; `clock` can be set."""
 
     def __init__(
-        self, engine: AsyncEngine, authority: CertificateAuthority, notices: NoticeFeed
+        self,
+        engine: AsyncEngine,
+        authority: CertificateAuthority,
+        notices: NoticeFeed,
+        market: Market,
     ) -> None:
         self.engine = engine
         self.notices = notices
@@ -98,12 +104,13 @@ class ControlPlane:
         self._core = CoreServices(violations)
         self._access = AccessCheck(self._core.access(), lambda _: False)
         commands = Commands(engine, lambda: self.now or utc_now())
+        self.runner = runner_of(engine, market, lambda: self.now or utc_now())
         servicers = {
             "PartnerService": PartnerServicer(
                 commands, Authority(authority, authority.trust_domain)
             ),
             "InterfaceCatalogService": InterfaceCatalogServicer(commands),
-            "ServiceRegistryService": ServiceRegistryServicer(commands),
+            "ServiceRegistryService": ServiceRegistry(commands, ServiceParts(self.runner)),
             "ContractService": ContractServicer(commands),
             "NotificationService": NotificationServicer(commands, notices, sends_email=True),
         }
@@ -203,11 +210,14 @@ async def control_plane(url: str, authority: CertificateAuthority) -> AsyncItera
     """Open a control plane over a migrated database."""
     engine, notices = open_engine(url, 5), NoticeFeed(url)
     await notices.start()
-    try:
-        yield ControlPlane(engine, authority, notices)
-    finally:
-        await notices.stop()
-        await engine.dispose()
+    async with conformance_market(authority) as market:
+        plane = ControlPlane(engine, authority, notices, market)
+        try:
+            yield plane
+        finally:
+            await plane.runner.close()
+            await notices.stop()
+            await engine.dispose()
 
 
 def fields_of(error: MarketError) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import marketplace.storage_tables_certification  # noqa: F401  # its tables are emptied too
 from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres

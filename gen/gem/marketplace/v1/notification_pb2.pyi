@@ -50,6 +50,12 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A version of a standard interface was published; told to those whose preference asks for it."""
     NOTIFICATION_KIND_SERVICE_MESSAGE: _NotificationKind.ValueType  # 12
     """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+    NOTIFICATION_KIND_CONFORMANCE_FINISHED: _NotificationKind.ValueType  # 40
+    """A conformance run of a service ended; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_CERTIFIED: _NotificationKind.ValueType  # 41
+    """A service was certified; told to its provider."""
+    NOTIFICATION_KIND_CERTIFICATION_REVOKED: _NotificationKind.ValueType  # 42
+    """The certification of a service was revoked; told to its provider."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a notification is about."""
@@ -80,6 +86,12 @@ NOTIFICATION_KIND_INTERFACE_PUBLISHED: NotificationKind.ValueType  # 11
 """A version of a standard interface was published; told to those whose preference asks for it."""
 NOTIFICATION_KIND_SERVICE_MESSAGE: NotificationKind.ValueType  # 12
 """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+NOTIFICATION_KIND_CONFORMANCE_FINISHED: NotificationKind.ValueType  # 40
+"""A conformance run of a service ended; told to its provider."""
+NOTIFICATION_KIND_SERVICE_CERTIFIED: NotificationKind.ValueType  # 41
+"""A service was certified; told to its provider."""
+NOTIFICATION_KIND_CERTIFICATION_REVOKED: NotificationKind.ValueType  # 42
+"""The certification of a service was revoked; told to its provider."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _DeliveryFailure:
