@@ -108,13 +108,7 @@ async def serve(config: WorkerConfig) -> None:
         barrier, sends = RoutingBarrier(feed), settings.smtp is not None
         services = open_service_parts(stack, settings, layout, engine, channels)
         core = core_services(
-            engine,
-            authority,
-            barrier,
-            lasting,
-            notices,
-            sends_email=sends,
-            service_parts=services,
+            engine, authority, barrier, lasting, notices, sends_email=sends, service_parts=services
         )
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)

@@ -141,7 +141,8 @@ class ServiceSpecificationServicer:
         if not mine:
             text = "the files do not declare the standard interface of the service"
             return [Finding("", 0, name, "specification.interface", text)]
-        findings = list(await self._compiler.compare(found.descriptor_set, [(name, published)]))
+        named = await asyncio.to_thread(_with_json_names, published)
+        findings = list(await self._compiler.compare(found.descriptor_set, [(name, named)]))
         standard = await asyncio.to_thread(_shape, published, name)
         if mine[0].shape != standard:
             lines = element_lines(FileDescriptorSet.FromString(found.descriptor_set))
@@ -168,6 +169,20 @@ async def _files(w: Work, service: Service, *, all_files: bool) -> list[ServiceF
 
 def _interface(of: object) -> tuple[object, object]:
     return getattr(of, "interface_name", None), getattr(of, "interface_version", None)
+
+
+def _with_json_names(descriptor_set: bytes) -> bytes:
+    """Give a set with the JSON names that compilers write and publishers may have left out."""
+    files = FileDescriptorSet.FromString(descriptor_set)
+    pending = [message for file in files.file for message in file.message_type]
+    while pending:
+        message = pending.pop()
+        pending += message.nested_type
+        for field in message.field:
+            first, *words = field.name.split("_")
+            camel = first + "".join(word[:1].upper() + word[1:] for word in words)
+            field.json_name = field.json_name or camel
+    return files.SerializeToString()
 
 
 def _shape(descriptor_set: bytes, name: str) -> bytes:

@@ -43,17 +43,19 @@ class ConformingProvider(grpc.GenericRpcHandler):
     _server: aio.Server | None = None
 
     async def start(self, identity: Identity) -> str:
-        """Listen; gives `host:port`."""
+        """Listen with an identity of the tests; gives `host:port`."""
+        return await self.listen(identity.key_pem, identity.chain_pem, identity.root_pem)
+
+    async def listen(self, key_pem: bytes, chain_pem: bytes, root_pem: bytes) -> str:
+        """Listen with a key, its certificate and whom to trust; gives `host:port`."""
         self._server = aio.server(interceptors=(MarketplaceOnly(TRUST_DOMAIN),))
         self._server.add_generic_rpc_handlers((self,))
         if self.health is not None:
             servicer = health.aio.HealthServicer()
             await servicer.set("", self.health)
             health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
-        pair = (identity.key_pem, identity.chain_pem)
-        credentials = grpc.ssl_server_credentials(
-            [pair], identity.root_pem, require_client_auth=True
-        )
+        pair = (key_pem, chain_pem)
+        credentials = grpc.ssl_server_credentials([pair], root_pem, require_client_auth=True)
         port = self._server.add_secure_port("127.0.0.1:0", credentials)
         await self._server.start()
         return f"127.0.0.1:{port}"
