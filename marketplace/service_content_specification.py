@@ -141,8 +141,9 @@ class ServiceSpecificationServicer:
         if not mine:
             text = "the files do not declare the standard interface of the service"
             return [Finding("", 0, name, "specification.interface", text)]
-        named = await asyncio.to_thread(_with_json_names, published)
-        findings = list(await self._compiler.compare(found.descriptor_set, [(name, named)]))
+        sent = await asyncio.to_thread(_with_json_names, found.descriptor_set)
+        standing = await asyncio.to_thread(_with_json_names, published)
+        findings = list(await self._compiler.compare(sent, [(name, standing)]))
         standard = await asyncio.to_thread(_shape, published, name)
         if mine[0].shape != standard:
             lines = element_lines(FileDescriptorSet.FromString(found.descriptor_set))
