@@ -79,6 +79,13 @@ class LimitSettings(BaseModel):
     session_idle_s: float = Field(default=1800.0, ge=60, le=86_400, allow_inf_nan=False)
     #: Longest time that a session may last however much it is used.
     session_longest_s: float = Field(default=43_200.0, ge=60, le=2_592_000, allow_inf_nan=False)
+    #: Largest file that a provider keeps with a service.
+    max_service_file_bytes: int = Field(default=100 << 20, ge=1024, le=10 << 30)
+    #: Largest sum of the files of one service, and of one provider.
+    max_service_files_bytes: int = Field(default=500 << 20, ge=1024, le=1 << 40)
+    max_provider_files_bytes: int = Field(default=2 << 30, ge=1024, le=1 << 40)
+    #: Age in days at which a conformance run certifies no more.
+    conformance_run_max_age_days: int = Field(default=30, ge=1, le=3650)
 
     @model_validator(mode="after")
     def _check_order(self) -> LimitSettings:
@@ -161,6 +168,8 @@ class Settings(BaseSettings):
     trust_domain: str = Field(default="gem.example", max_length=200, pattern=_DOMAIN_NAME)
     #: Where spans go, `http://host:4317`; None means nowhere, at no cost.
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
+    #: Whether a service has to be certified before it is published.
+    publication_needs_certification: bool = False
     limits: LimitSettings = LimitSettings()
     tls: TlsSettings = TlsSettings()
     #: None means that the market sends no e-mail.

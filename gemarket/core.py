@@ -35,7 +35,7 @@ from marketplace.route_explanation_servicer import LeftOut
 from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
 from marketplace.saved_search_servicer import SavedSearchServicer
-from marketplace.service_registry_servicer import ServiceRegistryServicer
+from marketplace.service_registry import ServiceParts, ServiceRegistry
 from marketplace.service_request_servicer import ServiceRequestServicer
 from marketplace.session import SessionLimits
 from marketplace.session_servicer import SessionParts, SessionServicer
@@ -54,6 +54,7 @@ def core_services(
     *,
     sends_email: bool,
     left_out: LeftOut | None = None,
+    service_parts: ServiceParts,
 ) -> CoreServices:
     """Register every core service of the marketplace.
 
@@ -69,7 +70,7 @@ def core_services(
             PartnerServicer(commands, Authority(authority, authority.trust_domain)),
         ),
         (interface_catalog_service_pb2, InterfaceCatalogServicer(commands)),
-        (service_registry_service_pb2, ServiceRegistryServicer(commands)),
+        (service_registry_service_pb2, ServiceRegistry(commands, service_parts)),
         (contract_service_pb2, ContractServicer(commands, left_out=left_out)),
         (transaction_service_pb2, TransactionServicer(engine)),
         (service_request_service_pb2, ServiceRequestServicer(commands)),

@@ -35,6 +35,7 @@ from gemarket.logs import configure_logs
 from gemarket.notices import open_notices, start_delivery
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
 from gemarket.rotation import keep_rotating, marketplace_certificate
+from gemarket.service_parts import open_service_parts
 from gemarket.spans import open_spans
 from interceptors.access import AccessCheck
 from interceptors.admission import Admission
@@ -110,8 +111,16 @@ async def serve(config: WorkerConfig) -> None:
         def left_out(provider_id: str, endpoint: str) -> bool:
             return router.leaves_out(provider_id, endpoint)
 
+        services = open_service_parts(stack, settings, layout, engine, channels)
         core = core_services(
-            engine, authority, barrier, lasting, notices, sends_email=sends, left_out=left_out
+            engine,
+            authority,
+            barrier,
+            lasting,
+            notices,
+            sends_email=sends,
+            left_out=left_out,
+            service_parts=services,
         )
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)

@@ -6,6 +6,7 @@ from typing import Any
 
 from gem.marketplace.v1 import interface_proposal_pb2
 from marketplace.proposal import Proposal, ProposalState, ProposalStep, VoteKind
+from marketplace.proposal_findings import Finding
 from marketplace.rendering import enum_number, timestamp
 
 STATE = "PROPOSAL_STATE"
@@ -22,16 +23,7 @@ def render_proposal(proposal: Proposal) -> interface_proposal_pb2.Proposal:
         interface_names=proposal.interface_names,
         title=proposal.title,
         category=proposal.category,
-        findings=[
-            interface_proposal_pb2.ProposalFinding(
-                file=finding.file,
-                line_number=finding.line,
-                element=finding.element,
-                rule=finding.rule,
-                description=finding.description,
-            )
-            for finding in proposal.findings
-        ],
+        findings=map(render_finding, proposal.findings),
         digest=proposal.digest,
         decision_reason=proposal.decision_reason,
         votes_for_count=proposal.votes_for,
@@ -40,6 +32,17 @@ def render_proposal(proposal: Proposal) -> interface_proposal_pb2.Proposal:
     )
     rendered.state = enum_number(interface_proposal_pb2.ProposalState, STATE, proposal.state)
     return rendered  # type: ignore[no-any-return]  # enum fields take plain numbers
+
+
+def render_finding(finding: Finding) -> interface_proposal_pb2.ProposalFinding:
+    """Give one broken rule with its place."""
+    return interface_proposal_pb2.ProposalFinding(
+        file=finding.file,
+        line_number=finding.line,
+        element=finding.element,
+        rule=finding.rule,
+        description=finding.description,
+    )
 
 
 def render_vote(row: Any) -> interface_proposal_pb2.ProposalVote:

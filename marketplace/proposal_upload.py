@@ -94,7 +94,7 @@ def _check_whole(upload: Upload) -> None:
 def _refused(field_path: str, description: str) -> MarketError:
     return MarketError(
         ErrorReason.ERROR_REASON_REQUEST_INVALID,
-        "The upload is not complete or not in order: nothing was proposed.",
+        "The upload is not complete or not in order: nothing was kept.",
         violations=(FieldViolation(field_path, description, "upload"),),
     )
 

@@ -11,6 +11,7 @@ from gem.marketplace.v1 import service_pb2, service_registry_service_pb2
 from gem.marketplace.v1.contract_pb2 import Offering, OfferingTerms
 from interceptors.call import Call
 from marketplace.actor import Actor, not_found
+from marketplace.certification import needs_certification
 from marketplace.notice import concerns_requesters, service_notices
 from marketplace.partner import check_active
 from marketplace.rendering import enum_member, enum_number, timestamp
@@ -26,6 +27,7 @@ from marketplace.service import (
     parse_endpoint,
     take_step,
 )
+from marketplace.storage_certification import is_certified
 from marketplace.storage_command import Commands, Work
 from marketplace.storage_interface import InterfaceStorage
 from marketplace.storage_notice import requesters_of, tell
@@ -48,9 +50,16 @@ def new_id() -> str:
 class ServiceRegistryServicer:
     """Serves `gem.marketplace.v1.ServiceRegistryService`."""
 
-    def __init__(self, commands: Commands, make_id: Callable[[], str] = new_id) -> None:
+    def __init__(
+        self,
+        commands: Commands,
+        make_id: Callable[[], str] = new_id,
+        *,
+        publication_needs_certification: bool = False,
+    ) -> None:
         self._commands = commands
         self._make_id = make_id
+        self._publication_needs_certification = publication_needs_certification
 
     async def RegisterService(  # noqa: N802  # the rpc's name
         self, request: service_registry_service_pb2.RegisterServiceRequest, call: Call
@@ -99,6 +108,9 @@ class ServiceRegistryServicer:
 
         async def work(w: Work) -> service_registry_service_pb2.PublishServiceResponse:
             service = await _step(w, request.service_id, ServiceStep.PUBLISHED)
+            needed = self._publication_needs_certification
+            if needed and not await is_certified(w.connection, request.service_id):
+                raise needs_certification()
             return service_registry_service_pb2.PublishServiceResponse(service=service)
 
         response = service_registry_service_pb2.PublishServiceResponse

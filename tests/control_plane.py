@@ -27,18 +27,20 @@ from gem.marketplace.v1 import (
 )
 from gem.options.v1.options_pb2 import AccessRole, PartnerRole
 from interceptors.access import AccessCheck
-from interceptors.call import Caller
+from interceptors.call import Caller, Handler
 from interceptors.core_services import CoreServices
 from marketplace.certificate_servicer import Authority
+from marketplace.conformance_runner import Market
 from marketplace.contract_servicer import ContractServicer
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
 from marketplace.saved_search_servicer import SavedSearchServicer
-from marketplace.service_registry_servicer import ServiceRegistryServicer
+from marketplace.service_registry import ServiceParts, ServiceRegistry
 from marketplace.service_request_servicer import ServiceRequestServicer
 from marketplace.storage_command import Commands
+from tests.conformance_market import conformance_market, runner_of
 from tests.interceptors.support import MemoryWire, make_call
 from tests.interfaces import descriptor_set, rpc, service
 
@@ -95,21 +97,27 @@ class ControlPlane:
     """The services over one database; `clock` can be set."""
 
     def __init__(
-        self, engine: AsyncEngine, authority: CertificateAuthority, notices: NoticeFeed
+        self,
+        engine: AsyncEngine,
+        authority: CertificateAuthority,
+        notices: NoticeFeed,
+        market: Market,
     ) -> None:
         self.engine = engine
         self.notices = notices
         self.now: datetime | None = None
         self._numbers = itertools.count(1)
         self._core = CoreServices(violations)
+        self._replaced: dict[str, Handler] = {}
         self._access = AccessCheck(self._core.access(), lambda _: False)
         commands = Commands(engine, lambda: self.now or utc_now())
+        self.runner = runner_of(engine, market, lambda: self.now or utc_now())
         servicers = {
             "PartnerService": PartnerServicer(
                 commands, Authority(authority, authority.trust_domain)
             ),
             "InterfaceCatalogService": InterfaceCatalogServicer(commands),
-            "ServiceRegistryService": ServiceRegistryServicer(commands),
+            "ServiceRegistryService": ServiceRegistry(commands, ServiceParts(self.runner)),
             "ContractService": ContractServicer(commands),
             "NotificationService": NotificationServicer(commands, notices, sends_email=True),
             "ServiceRequestService": ServiceRequestServicer(commands),
@@ -117,6 +125,12 @@ class ControlPlane:
         }
         for name, servicer in servicers.items():
             self._core.add(_descriptor(name), servicer)
+
+    def serve(self, name: str, servicer: object) -> None:
+        """Serve one of the services by another servicer, the others as before."""
+        core = CoreServices(violations)
+        core.add(_descriptor(name), servicer)
+        self._replaced.update(core.methods())
 
     async def ask(self, who: str, method: str, /, **fields: Any) -> Any:
         """Call `Service/Method` as somebody; a command without `request_id` gets a fresh one."""
@@ -138,7 +152,7 @@ class ControlPlane:
         path = f"/{found.containing_service.full_name}/{found.name}"
         raw = [request.SerializeToString() for request in requests]
         call = make_call(*raw, method=path, caller=_caller(who))
-        await self._access(call, self._core.methods()[path])
+        await self._access(call, self._replaced.get(path, self._core.methods()[path]))
         assert isinstance(call.wire, MemoryWire)
         response = message_factory.GetMessageClass(found.output_type)
         return [response.FromString(raw) for raw in call.wire.written]
@@ -211,11 +225,14 @@ async def control_plane(url: str, authority: CertificateAuthority) -> AsyncItera
     """Open a control plane over a migrated database."""
     engine, notices = open_engine(url, 5), NoticeFeed(url)
     await notices.start()
-    try:
-        yield ControlPlane(engine, authority, notices)
-    finally:
-        await notices.stop()
-        await engine.dispose()
+    async with conformance_market(authority) as market:
+        plane = ControlPlane(engine, authority, notices, market)
+        try:
+            yield plane
+        finally:
+            await plane.runner.close()
+            await notices.stop()
+            await engine.dispose()
 
 
 def fields_of(error: MarketError) -> list[str]:

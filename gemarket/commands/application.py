@@ -10,6 +10,7 @@ import typer
 from gemarket.commands import (
     authority,
     call,
+    conformance,
     demo,
     doctor,
     explain_route,
@@ -19,6 +20,7 @@ from gemarket.commands import (
     notifications,
     requests,
     searches,
+    service_files,
     session,
     transactions,
     up,
@@ -68,3 +70,5 @@ application.add_typer(notifications.application, name="notifications")
 application.add_typer(interfaces.application, name="interfaces")
 application.add_typer(requests.application, name="requests")
 application.add_typer(searches.application, name="searches")
+application.add_typer(service_files.application, name="service-files")
+application.add_typer(conformance.application, name="conformance")

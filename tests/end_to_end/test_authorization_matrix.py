@@ -21,6 +21,7 @@ from gemarket.administration import ServicePlan, new_request_id
 from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
 from tests.end_to_end.authorization import MATRIX as CORE_MATRIX
+from tests.end_to_end.authorization_certification import CERTIFICATION_MATRIX
 from tests.end_to_end.authorization_notices import NOTICE_MATRIX
 from tests.end_to_end.authorization_requests import REQUEST_MATRIX
 from tests.end_to_end.authorization_routes import ROUTE_MATRIX
@@ -36,7 +37,7 @@ from tests.proposals import upload
 #: Interfaces that other tests publish in the same market.
 _OF_TESTS = "acme."
 _OPERATOR_ID = "DE*MTX"
-MATRIX = {**NOTICE_MATRIX, **ROUTE_MATRIX, **REQUEST_MATRIX, **CORE_MATRIX}
+MATRIX = {**NOTICE_MATRIX, **ROUTE_MATRIX, **REQUEST_MATRIX, **CERTIFICATION_MATRIX, **CORE_MATRIX}
 
 
 def fingerprint_of(identity: Identity) -> bytes:

@@ -66,6 +66,12 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A proposed interface was rejected; told to all."""
     NOTIFICATION_KIND_USER_CHANGED: _NotificationKind.ValueType  # 46
     """A user was created or changed; told to its partner, or for an operator to the operators."""
+    NOTIFICATION_KIND_CONFORMANCE_FINISHED: _NotificationKind.ValueType  # 50
+    """A conformance run of a service ended; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_CERTIFIED: _NotificationKind.ValueType  # 51
+    """A service was certified; told to its provider."""
+    NOTIFICATION_KIND_CERTIFICATION_REVOKED: _NotificationKind.ValueType  # 52
+    """The certification of a service was revoked; told to its provider."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a notification is about."""
@@ -112,6 +118,12 @@ NOTIFICATION_KIND_INTERFACE_REJECTED: NotificationKind.ValueType  # 45
 """A proposed interface was rejected; told to all."""
 NOTIFICATION_KIND_USER_CHANGED: NotificationKind.ValueType  # 46
 """A user was created or changed; told to its partner, or for an operator to the operators."""
+NOTIFICATION_KIND_CONFORMANCE_FINISHED: NotificationKind.ValueType  # 50
+"""A conformance run of a service ended; told to its provider."""
+NOTIFICATION_KIND_SERVICE_CERTIFIED: NotificationKind.ValueType  # 51
+"""A service was certified; told to its provider."""
+NOTIFICATION_KIND_CERTIFICATION_REVOKED: NotificationKind.ValueType  # 52
+"""The certification of a service was revoked; told to its provider."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _DeliveryFailure:

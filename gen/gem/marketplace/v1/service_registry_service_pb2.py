@@ -24,12 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import paging_pb2 as gem_dot_common_dot_v1_dot_paging__pb2
+from gem.marketplace.v1 import certification_pb2 as gem_dot_marketplace_dot_v1_dot_certification__pb2
 from gem.marketplace.v1 import contract_pb2 as gem_dot_marketplace_dot_v1_dot_contract__pb2
 from gem.marketplace.v1 import service_pb2 as gem_dot_marketplace_dot_v1_dot_service__pb2
+from gem.marketplace.v1 import service_content_pb2 as gem_dot_marketplace_dot_v1_dot_service__content__pb2
 from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1gem/marketplace/v1/service_registry_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a!gem/marketplace/v1/contract.proto\x1a gem/marketplace/v1/service.proto\x1a\x1cgem/options/v1/options.proto\"\x9d\x03\n\x16RegisterServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x0b\x64\x65scription\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\"\n\x0einterface_name\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x11interface_version\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x37\n\x0fservice_version\x18\x06 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._+-]{1,64}$\x12\x1c\n\x08\x65ndpoint\x18\x07 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\x12;\n\x08offering\x18\x08 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTermsB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n&accepted_registration_contract_version\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"G\n\x17RegisterServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"j\n\x15PublishServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"F\n\x16PublishServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"g\n\x12StopServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x13StopServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"h\n\x13StartServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x14StartServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"\x8f\x01\n\x1c\x43hangeServiceEndpointRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x08\x65ndpoint\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\"M\n\x1d\x43hangeServiceEndpointResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"2\n\x11GetServiceRequest\x12\x1d\n\nservice_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x12GetServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"\xba\x01\n\x13ListServicesRequest\x12 \n\x0einterface_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .gem.marketplace.v1.ServiceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x04 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"w\n\x14ListServicesResponse\x12\x38\n\x08services\x18\x01 \x03(\x0b\x32\x1b.gem.marketplace.v1.ServiceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xbb\x06\n\x16ServiceRegistryService\x12u\n\x0fRegisterService\x12*.gem.marketplace.v1.RegisterServiceRequest\x1a+.gem.marketplace.v1.RegisterServiceResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12q\n\x0ePublishService\x12).gem.marketplace.v1.PublishServiceRequest\x1a*.gem.marketplace.v1.PublishServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12h\n\x0bStopService\x12&.gem.marketplace.v1.StopServiceRequest\x1a\'.gem.marketplace.v1.StopServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12k\n\x0cStartService\x12\'.gem.marketplace.v1.StartServiceRequest\x1a(.gem.marketplace.v1.StartServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12\x87\x01\n\x15\x43hangeServiceEndpoint\x12\x30.gem.marketplace.v1.ChangeServiceEndpointRequest\x1a\x31.gem.marketplace.v1.ChangeServiceEndpointResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12g\n\nGetService\x12%.gem.marketplace.v1.GetServiceRequest\x1a&.gem.marketplace.v1.GetServiceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0cListServices\x12\'.gem.marketplace.v1.ListServicesRequest\x1a(.gem.marketplace.v1.ListServicesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1gem/marketplace/v1/service_registry_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a&gem/marketplace/v1/certification.proto\x1a!gem/marketplace/v1/contract.proto\x1a gem/marketplace/v1/service.proto\x1a(gem/marketplace/v1/service_content.proto\x1a\x1cgem/options/v1/options.proto\"\x9d\x03\n\x16RegisterServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x0b\x64\x65scription\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\"\n\x0einterface_name\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x11interface_version\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x37\n\x0fservice_version\x18\x06 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._+-]{1,64}$\x12\x1c\n\x08\x65ndpoint\x18\x07 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\x12;\n\x08offering\x18\x08 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTermsB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n&accepted_registration_contract_version\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"G\n\x17RegisterServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"j\n\x15PublishServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"F\n\x16PublishServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"g\n\x12StopServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x13StopServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"h\n\x13StartServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x14StartServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"\x8f\x01\n\x1c\x43hangeServiceEndpointRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x08\x65ndpoint\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\"M\n\x1d\x43hangeServiceEndpointResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"2\n\x11GetServiceRequest\x12\x1d\n\nservice_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x12GetServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"\xba\x01\n\x13ListServicesRequest\x12 \n\x0einterface_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .gem.marketplace.v1.ServiceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x04 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"w\n\x14ListServicesResponse\x12\x38\n\x08services\x18\x01 \x03(\x0b\x32\x1b.gem.marketplace.v1.ServiceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\x98\x17\n\x16ServiceRegistryService\x12u\n\x0fRegisterService\x12*.gem.marketplace.v1.RegisterServiceRequest\x1a+.gem.marketplace.v1.RegisterServiceResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12q\n\x0ePublishService\x12).gem.marketplace.v1.PublishServiceRequest\x1a*.gem.marketplace.v1.PublishServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12h\n\x0bStopService\x12&.gem.marketplace.v1.StopServiceRequest\x1a\'.gem.marketplace.v1.StopServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12k\n\x0cStartService\x12\'.gem.marketplace.v1.StartServiceRequest\x1a(.gem.marketplace.v1.StartServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12\x87\x01\n\x15\x43hangeServiceEndpoint\x12\x30.gem.marketplace.v1.ChangeServiceEndpointRequest\x1a\x31.gem.marketplace.v1.ChangeServiceEndpointResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12g\n\nGetService\x12%.gem.marketplace.v1.GetServiceRequest\x1a&.gem.marketplace.v1.GetServiceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0cListServices\x12\'.gem.marketplace.v1.ListServicesRequest\x1a(.gem.marketplace.v1.ListServicesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12s\n\x0eRunConformance\x12).gem.marketplace.v1.RunConformanceRequest\x1a*.gem.marketplace.v1.RunConformanceResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12\x85\x01\n\x14GetConformanceReport\x12/.gem.marketplace.v1.GetConformanceReportRequest\x1a\x30.gem.marketplace.v1.GetConformanceReportResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x8b\x01\n\x16ListConformanceReports\x12\x31.gem.marketplace.v1.ListConformanceReportsRequest\x1a\x32.gem.marketplace.v1.ListConformanceReportsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12q\n\x0e\x43\x65rtifyService\x12).gem.marketplace.v1.CertifyServiceRequest\x1a*.gem.marketplace.v1.CertifyServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12\x80\x01\n\x13RevokeCertification\x12..gem.marketplace.v1.RevokeCertificationRequest\x1a/.gem.marketplace.v1.RevokeCertificationResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12y\n\x10GetCertification\x12+.gem.marketplace.v1.GetCertificationRequest\x1a,.gem.marketplace.v1.GetCertificationResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x8e\x01\n\x17ListCertificationEvents\x12\x32.gem.marketplace.v1.ListCertificationEventsRequest\x1a\x33.gem.marketplace.v1.ListCertificationEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x8a\x01\n\x16\x42\x65ginServiceFileUpload\x12\x31.gem.marketplace.v1.BeginServiceFileUploadRequest\x1a\x32.gem.marketplace.v1.BeginServiceFileUploadResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12}\n\x11UploadServiceFile\x12,.gem.marketplace.v1.UploadServiceFileRequest\x1a-.gem.marketplace.v1.UploadServiceFileResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07(\x01\x12\x85\x01\n\x14GetServiceFileUpload\x12/.gem.marketplace.v1.GetServiceFileUploadRequest\x1a\x30.gem.marketplace.v1.GetServiceFileUploadResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12y\n\x10ListServiceFiles\x12+.gem.marketplace.v1.ListServiceFilesRequest\x1a,.gem.marketplace.v1.ListServiceFilesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x84\x01\n\x13\x44ownloadServiceFile\x12..gem.marketplace.v1.DownloadServiceFileRequest\x1a/.gem.marketplace.v1.DownloadServiceFileResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x30\x01\x12|\n\x11\x44\x65leteServiceFile\x12,.gem.marketplace.v1.DeleteServiceFileRequest\x1a-.gem.marketplace.v1.DeleteServiceFileResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12\x88\x01\n\x15ListServiceFileEvents\x12\x30.gem.marketplace.v1.ListServiceFileEventsRequest\x1a\x31.gem.marketplace.v1.ListServiceFileEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x98\x01\n\x1aUploadServiceSpecification\x12\x35.gem.marketplace.v1.UploadServiceSpecificationRequest\x1a\x36.gem.marketplace.v1.UploadServiceSpecificationResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07(\x01\x12\x93\x01\n\x18\x44ownloadServiceDocuments\x12\x33.gem.marketplace.v1.DownloadServiceDocumentsRequest\x1a\x34.gem.marketplace.v1.DownloadServiceDocumentsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -96,34 +98,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetService']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServices']._loaded_options = None
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServices']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
-  _globals['_REGISTERSERVICEREQUEST']._serialized_start=230
-  _globals['_REGISTERSERVICEREQUEST']._serialized_end=643
-  _globals['_REGISTERSERVICERESPONSE']._serialized_start=645
-  _globals['_REGISTERSERVICERESPONSE']._serialized_end=716
-  _globals['_PUBLISHSERVICEREQUEST']._serialized_start=718
-  _globals['_PUBLISHSERVICEREQUEST']._serialized_end=824
-  _globals['_PUBLISHSERVICERESPONSE']._serialized_start=826
-  _globals['_PUBLISHSERVICERESPONSE']._serialized_end=896
-  _globals['_STOPSERVICEREQUEST']._serialized_start=898
-  _globals['_STOPSERVICEREQUEST']._serialized_end=1001
-  _globals['_STOPSERVICERESPONSE']._serialized_start=1003
-  _globals['_STOPSERVICERESPONSE']._serialized_end=1070
-  _globals['_STARTSERVICEREQUEST']._serialized_start=1072
-  _globals['_STARTSERVICEREQUEST']._serialized_end=1176
-  _globals['_STARTSERVICERESPONSE']._serialized_start=1178
-  _globals['_STARTSERVICERESPONSE']._serialized_end=1246
-  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_start=1249
-  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_end=1392
-  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_start=1394
-  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_end=1471
-  _globals['_GETSERVICEREQUEST']._serialized_start=1473
-  _globals['_GETSERVICEREQUEST']._serialized_end=1523
-  _globals['_GETSERVICERESPONSE']._serialized_start=1525
-  _globals['_GETSERVICERESPONSE']._serialized_end=1591
-  _globals['_LISTSERVICESREQUEST']._serialized_start=1594
-  _globals['_LISTSERVICESREQUEST']._serialized_end=1780
-  _globals['_LISTSERVICESRESPONSE']._serialized_start=1782
-  _globals['_LISTSERVICESRESPONSE']._serialized_end=1901
-  _globals['_SERVICEREGISTRYSERVICE']._serialized_start=1904
-  _globals['_SERVICEREGISTRYSERVICE']._serialized_end=2731
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RunConformance']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RunConformance']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetConformanceReport']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetConformanceReport']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListConformanceReports']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListConformanceReports']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['CertifyService']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['CertifyService']._serialized_options = b'\220\002\002\372\237\031\001\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RevokeCertification']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RevokeCertification']._serialized_options = b'\220\002\002\372\237\031\001\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetCertification']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetCertification']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListCertificationEvents']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListCertificationEvents']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['BeginServiceFileUpload']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['BeginServiceFileUpload']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['UploadServiceFile']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['UploadServiceFile']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetServiceFileUpload']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetServiceFileUpload']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceFiles']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceFiles']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DownloadServiceFile']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DownloadServiceFile']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DeleteServiceFile']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DeleteServiceFile']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceFileEvents']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceFileEvents']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['UploadServiceSpecification']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['UploadServiceSpecification']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DownloadServiceDocuments']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DownloadServiceDocuments']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_REGISTERSERVICEREQUEST']._serialized_start=312
+  _globals['_REGISTERSERVICEREQUEST']._serialized_end=725
+  _globals['_REGISTERSERVICERESPONSE']._serialized_start=727
+  _globals['_REGISTERSERVICERESPONSE']._serialized_end=798
+  _globals['_PUBLISHSERVICEREQUEST']._serialized_start=800
+  _globals['_PUBLISHSERVICEREQUEST']._serialized_end=906
+  _globals['_PUBLISHSERVICERESPONSE']._serialized_start=908
+  _globals['_PUBLISHSERVICERESPONSE']._serialized_end=978
+  _globals['_STOPSERVICEREQUEST']._serialized_start=980
+  _globals['_STOPSERVICEREQUEST']._serialized_end=1083
+  _globals['_STOPSERVICERESPONSE']._serialized_start=1085
+  _globals['_STOPSERVICERESPONSE']._serialized_end=1152
+  _globals['_STARTSERVICEREQUEST']._serialized_start=1154
+  _globals['_STARTSERVICEREQUEST']._serialized_end=1258
+  _globals['_STARTSERVICERESPONSE']._serialized_start=1260
+  _globals['_STARTSERVICERESPONSE']._serialized_end=1328
+  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_start=1331
+  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_end=1474
+  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_start=1476
+  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_end=1553
+  _globals['_GETSERVICEREQUEST']._serialized_start=1555
+  _globals['_GETSERVICEREQUEST']._serialized_end=1605
+  _globals['_GETSERVICERESPONSE']._serialized_start=1607
+  _globals['_GETSERVICERESPONSE']._serialized_end=1673
+  _globals['_LISTSERVICESREQUEST']._serialized_start=1676
+  _globals['_LISTSERVICESREQUEST']._serialized_end=1862
+  _globals['_LISTSERVICESRESPONSE']._serialized_start=1864
+  _globals['_LISTSERVICESRESPONSE']._serialized_end=1983
+  _globals['_SERVICEREGISTRYSERVICE']._serialized_start=1986
+  _globals['_SERVICEREGISTRYSERVICE']._serialized_end=4954
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,8 @@
 import grpc
 import warnings
 
+from gem.marketplace.v1 import certification_pb2 as gem_dot_marketplace_dot_v1_dot_certification__pb2
+from gem.marketplace.v1 import service_content_pb2 as gem_dot_marketplace_dot_v1_dot_service__content__pb2
 from gem.marketplace.v1 import service_registry_service_pb2 as gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -72,6 +74,86 @@ class ServiceRegistryServiceStub:
                 request_serializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ListServicesRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ListServicesResponse.FromString,
                 _registered_method=True)
+        self.RunConformance = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/RunConformance',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RunConformanceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RunConformanceResponse.FromString,
+                _registered_method=True)
+        self.GetConformanceReport = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/GetConformanceReport',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetConformanceReportRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetConformanceReportResponse.FromString,
+                _registered_method=True)
+        self.ListConformanceReports = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ListConformanceReports',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListConformanceReportsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListConformanceReportsResponse.FromString,
+                _registered_method=True)
+        self.CertifyService = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/CertifyService',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.CertifyServiceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.CertifyServiceResponse.FromString,
+                _registered_method=True)
+        self.RevokeCertification = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/RevokeCertification',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RevokeCertificationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RevokeCertificationResponse.FromString,
+                _registered_method=True)
+        self.GetCertification = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/GetCertification',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetCertificationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetCertificationResponse.FromString,
+                _registered_method=True)
+        self.ListCertificationEvents = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ListCertificationEvents',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListCertificationEventsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListCertificationEventsResponse.FromString,
+                _registered_method=True)
+        self.BeginServiceFileUpload = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/BeginServiceFileUpload',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.BeginServiceFileUploadRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.BeginServiceFileUploadResponse.FromString,
+                _registered_method=True)
+        self.UploadServiceFile = channel.stream_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/UploadServiceFile',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceFileRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceFileResponse.FromString,
+                _registered_method=True)
+        self.GetServiceFileUpload = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/GetServiceFileUpload',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.GetServiceFileUploadRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.GetServiceFileUploadResponse.FromString,
+                _registered_method=True)
+        self.ListServiceFiles = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ListServiceFiles',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFilesRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFilesResponse.FromString,
+                _registered_method=True)
+        self.DownloadServiceFile = channel.unary_stream(
+                '/gem.marketplace.v1.ServiceRegistryService/DownloadServiceFile',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceFileRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceFileResponse.FromString,
+                _registered_method=True)
+        self.DeleteServiceFile = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/DeleteServiceFile',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DeleteServiceFileRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DeleteServiceFileResponse.FromString,
+                _registered_method=True)
+        self.ListServiceFileEvents = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ListServiceFileEvents',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFileEventsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFileEventsResponse.FromString,
+                _registered_method=True)
+        self.UploadServiceSpecification = channel.stream_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/UploadServiceSpecification',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceSpecificationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceSpecificationResponse.FromString,
+                _registered_method=True)
+        self.DownloadServiceDocuments = channel.unary_stream(
+                '/gem.marketplace.v1.ServiceRegistryService/DownloadServiceDocuments',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceDocumentsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceDocumentsResponse.FromString,
+                _registered_method=True)
 
 
 class ServiceRegistryServiceServicer:
@@ -134,6 +216,130 @@ class ServiceRegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RunConformance(self, request, context):
+        """Checks a service against its interface, feature 1501: asks its endpoint as the marketplace,
+        over mutual TLS, in the background. One run of a service at a time. FAILED_PRECONDITION while
+        another one runs; RESOURCE_EXHAUSTED while too many services are being checked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConformanceReport(self, request, context):
+        """Gives a run with its checks, to the provider and the operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConformanceReports(self, request, context):
+        """Lists the runs of a service, the latest first, to the provider and the operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CertifyService(self, request, context):
+        """Certifies a service on a run. FAILED_PRECONDITION unless the run passed, is recent, and was
+        made with the endpoint and the interface version of now; or when the service is certified
+        already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeCertification(self, request, context):
+        """Revokes a certification, with the reason. FAILED_PRECONDITION when there is none in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCertification(self, request, context):
+        """Says since when a service is certified. A certification falls when the endpoint or the
+        interface version changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCertificationEvents(self, request, context):
+        """Lists what happened to a service's runs and certification, to the provider and the operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginServiceFileUpload(self, request, context):
+        """Begins to upload a file of an own service, use case 1488. INVALID_ARGUMENT for a media type
+        that is not taken; RESOURCE_EXHAUSTED beyond the limits of a file, a service and a provider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadServiceFile(self, request_iterator, context):
+        """Takes the next pieces of a file. The upload may break at any time and go on with another call.
+        When the last byte is there the whole is compared with its digest; where it differs,
+        INVALID_ARGUMENT, and the upload is back at its beginning.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServiceFileUpload(self, request, context):
+        """Says how far an upload is, to the provider and the operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListServiceFiles(self, request, context):
+        """Lists the stored files of a service by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadServiceFile(self, request, context):
+        """Hands out a file in pieces, from any place on (use case 1478).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteServiceFile(self, request, context):
+        """Deletes a file of an own service, or gives an upload up; the technical operator may do so for
+        any service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListServiceFileEvents(self, request, context):
+        """Lists what happened to the files of a service, to the provider and the operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadServiceSpecification(self, request_iterator, context):
+        """Takes the specification of an own service, use case 1489: a description, and the `.proto`
+        sources of its interface. They are compiled, checked and compared with the standard interface
+        of the service; where there are findings nothing is stored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadServiceDocuments(self, request, context):
+        """Hands out all that specifies a service: the sources of its interface, then its files (use case
+        1487).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServiceRegistryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -171,6 +377,86 @@ def add_ServiceRegistryServiceServicer_to_server(servicer, server):
                     servicer.ListServices,
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ListServicesRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ListServicesResponse.SerializeToString,
+            ),
+            'RunConformance': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunConformance,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RunConformanceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RunConformanceResponse.SerializeToString,
+            ),
+            'GetConformanceReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConformanceReport,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetConformanceReportRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetConformanceReportResponse.SerializeToString,
+            ),
+            'ListConformanceReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConformanceReports,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListConformanceReportsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListConformanceReportsResponse.SerializeToString,
+            ),
+            'CertifyService': grpc.unary_unary_rpc_method_handler(
+                    servicer.CertifyService,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.CertifyServiceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.CertifyServiceResponse.SerializeToString,
+            ),
+            'RevokeCertification': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeCertification,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RevokeCertificationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.RevokeCertificationResponse.SerializeToString,
+            ),
+            'GetCertification': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCertification,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetCertificationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.GetCertificationResponse.SerializeToString,
+            ),
+            'ListCertificationEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCertificationEvents,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListCertificationEventsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_certification__pb2.ListCertificationEventsResponse.SerializeToString,
+            ),
+            'BeginServiceFileUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginServiceFileUpload,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.BeginServiceFileUploadRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.BeginServiceFileUploadResponse.SerializeToString,
+            ),
+            'UploadServiceFile': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadServiceFile,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceFileRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceFileResponse.SerializeToString,
+            ),
+            'GetServiceFileUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServiceFileUpload,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.GetServiceFileUploadRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.GetServiceFileUploadResponse.SerializeToString,
+            ),
+            'ListServiceFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceFiles,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFilesRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFilesResponse.SerializeToString,
+            ),
+            'DownloadServiceFile': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadServiceFile,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceFileRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceFileResponse.SerializeToString,
+            ),
+            'DeleteServiceFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteServiceFile,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DeleteServiceFileRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DeleteServiceFileResponse.SerializeToString,
+            ),
+            'ListServiceFileEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceFileEvents,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFileEventsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFileEventsResponse.SerializeToString,
+            ),
+            'UploadServiceSpecification': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadServiceSpecification,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceSpecificationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceSpecificationResponse.SerializeToString,
+            ),
+            'DownloadServiceDocuments': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadServiceDocuments,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceDocumentsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceDocumentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -365,6 +651,438 @@ class ServiceRegistryService:
             '/gem.marketplace.v1.ServiceRegistryService/ListServices',
             gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ListServicesRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ListServicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunConformance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/RunConformance',
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.RunConformanceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.RunConformanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConformanceReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/GetConformanceReport',
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.GetConformanceReportRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.GetConformanceReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConformanceReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ListConformanceReports',
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.ListConformanceReportsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.ListConformanceReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CertifyService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/CertifyService',
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.CertifyServiceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.CertifyServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeCertification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/RevokeCertification',
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.RevokeCertificationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.RevokeCertificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCertification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/GetCertification',
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.GetCertificationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.GetCertificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCertificationEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ListCertificationEvents',
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.ListCertificationEventsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_certification__pb2.ListCertificationEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginServiceFileUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/BeginServiceFileUpload',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.BeginServiceFileUploadRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.BeginServiceFileUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadServiceFile(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/UploadServiceFile',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceFileRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServiceFileUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/GetServiceFileUpload',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.GetServiceFileUploadRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.GetServiceFileUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ListServiceFiles',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFilesRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadServiceFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/DownloadServiceFile',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceFileRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteServiceFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/DeleteServiceFile',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.DeleteServiceFileRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.DeleteServiceFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceFileEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ListServiceFileEvents',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFileEventsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.ListServiceFileEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadServiceSpecification(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/UploadServiceSpecification',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceSpecificationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.UploadServiceSpecificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadServiceDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/DownloadServiceDocuments',
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceDocumentsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__content__pb2.DownloadServiceDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,8 @@ isort:skip_file
 The registry of services."""
 
 from collections import abc as _abc
+from gem.marketplace.v1 import certification_pb2 as _certification_pb2
+from gem.marketplace.v1 import service_content_pb2 as _service_content_pb2
 from gem.marketplace.v1 import service_registry_service_pb2 as _service_registry_service_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -58,6 +60,58 @@ class ServiceRegistryServiceStub:
     """Gives one service with its offerings."""
     ListServices: _grpc.UnaryUnaryMultiCallable[_service_registry_service_pb2.ListServicesRequest, _service_registry_service_pb2.ListServicesResponse]
     """Lists services in the order of their registration, without offerings."""
+    RunConformance: _grpc.UnaryUnaryMultiCallable[_certification_pb2.RunConformanceRequest, _certification_pb2.RunConformanceResponse]
+    """Checks a service against its interface, feature 1501: asks its endpoint as the marketplace,
+    over mutual TLS, in the background. One run of a service at a time. FAILED_PRECONDITION while
+    another one runs; RESOURCE_EXHAUSTED while too many services are being checked.
+    """
+    GetConformanceReport: _grpc.UnaryUnaryMultiCallable[_certification_pb2.GetConformanceReportRequest, _certification_pb2.GetConformanceReportResponse]
+    """Gives a run with its checks, to the provider and the operators."""
+    ListConformanceReports: _grpc.UnaryUnaryMultiCallable[_certification_pb2.ListConformanceReportsRequest, _certification_pb2.ListConformanceReportsResponse]
+    """Lists the runs of a service, the latest first, to the provider and the operators."""
+    CertifyService: _grpc.UnaryUnaryMultiCallable[_certification_pb2.CertifyServiceRequest, _certification_pb2.CertifyServiceResponse]
+    """Certifies a service on a run. FAILED_PRECONDITION unless the run passed, is recent, and was
+    made with the endpoint and the interface version of now; or when the service is certified
+    already.
+    """
+    RevokeCertification: _grpc.UnaryUnaryMultiCallable[_certification_pb2.RevokeCertificationRequest, _certification_pb2.RevokeCertificationResponse]
+    """Revokes a certification, with the reason. FAILED_PRECONDITION when there is none in force."""
+    GetCertification: _grpc.UnaryUnaryMultiCallable[_certification_pb2.GetCertificationRequest, _certification_pb2.GetCertificationResponse]
+    """Says since when a service is certified. A certification falls when the endpoint or the
+    interface version changes.
+    """
+    ListCertificationEvents: _grpc.UnaryUnaryMultiCallable[_certification_pb2.ListCertificationEventsRequest, _certification_pb2.ListCertificationEventsResponse]
+    """Lists what happened to a service's runs and certification, to the provider and the operators."""
+    BeginServiceFileUpload: _grpc.UnaryUnaryMultiCallable[_service_content_pb2.BeginServiceFileUploadRequest, _service_content_pb2.BeginServiceFileUploadResponse]
+    """Begins to upload a file of an own service, use case 1488. INVALID_ARGUMENT for a media type
+    that is not taken; RESOURCE_EXHAUSTED beyond the limits of a file, a service and a provider.
+    """
+    UploadServiceFile: _grpc.StreamUnaryMultiCallable[_service_content_pb2.UploadServiceFileRequest, _service_content_pb2.UploadServiceFileResponse]
+    """Takes the next pieces of a file. The upload may break at any time and go on with another call.
+    When the last byte is there the whole is compared with its digest; where it differs,
+    INVALID_ARGUMENT, and the upload is back at its beginning.
+    """
+    GetServiceFileUpload: _grpc.UnaryUnaryMultiCallable[_service_content_pb2.GetServiceFileUploadRequest, _service_content_pb2.GetServiceFileUploadResponse]
+    """Says how far an upload is, to the provider and the operators."""
+    ListServiceFiles: _grpc.UnaryUnaryMultiCallable[_service_content_pb2.ListServiceFilesRequest, _service_content_pb2.ListServiceFilesResponse]
+    """Lists the stored files of a service by name."""
+    DownloadServiceFile: _grpc.UnaryStreamMultiCallable[_service_content_pb2.DownloadServiceFileRequest, _service_content_pb2.DownloadServiceFileResponse]
+    """Hands out a file in pieces, from any place on (use case 1478)."""
+    DeleteServiceFile: _grpc.UnaryUnaryMultiCallable[_service_content_pb2.DeleteServiceFileRequest, _service_content_pb2.DeleteServiceFileResponse]
+    """Deletes a file of an own service, or gives an upload up; the technical operator may do so for
+    any service.
+    """
+    ListServiceFileEvents: _grpc.UnaryUnaryMultiCallable[_service_content_pb2.ListServiceFileEventsRequest, _service_content_pb2.ListServiceFileEventsResponse]
+    """Lists what happened to the files of a service, to the provider and the operators."""
+    UploadServiceSpecification: _grpc.StreamUnaryMultiCallable[_service_content_pb2.UploadServiceSpecificationRequest, _service_content_pb2.UploadServiceSpecificationResponse]
+    """Takes the specification of an own service, use case 1489: a description, and the `.proto`
+    sources of its interface. They are compiled, checked and compared with the standard interface
+    of the service; where there are findings nothing is stored.
+    """
+    DownloadServiceDocuments: _grpc.UnaryStreamMultiCallable[_service_content_pb2.DownloadServiceDocumentsRequest, _service_content_pb2.DownloadServiceDocumentsResponse]
+    """Hands out all that specifies a service: the sources of its interface, then its files (use case
+    1487).
+    """
 
 @_typing.type_check_only
 class ServiceRegistryServiceAsyncStub(ServiceRegistryServiceStub):
@@ -89,6 +143,58 @@ class ServiceRegistryServiceAsyncStub(ServiceRegistryServiceStub):
     """Gives one service with its offerings."""
     ListServices: _aio.UnaryUnaryMultiCallable[_service_registry_service_pb2.ListServicesRequest, _service_registry_service_pb2.ListServicesResponse]  # type: ignore[assignment]
     """Lists services in the order of their registration, without offerings."""
+    RunConformance: _aio.UnaryUnaryMultiCallable[_certification_pb2.RunConformanceRequest, _certification_pb2.RunConformanceResponse]  # type: ignore[assignment]
+    """Checks a service against its interface, feature 1501: asks its endpoint as the marketplace,
+    over mutual TLS, in the background. One run of a service at a time. FAILED_PRECONDITION while
+    another one runs; RESOURCE_EXHAUSTED while too many services are being checked.
+    """
+    GetConformanceReport: _aio.UnaryUnaryMultiCallable[_certification_pb2.GetConformanceReportRequest, _certification_pb2.GetConformanceReportResponse]  # type: ignore[assignment]
+    """Gives a run with its checks, to the provider and the operators."""
+    ListConformanceReports: _aio.UnaryUnaryMultiCallable[_certification_pb2.ListConformanceReportsRequest, _certification_pb2.ListConformanceReportsResponse]  # type: ignore[assignment]
+    """Lists the runs of a service, the latest first, to the provider and the operators."""
+    CertifyService: _aio.UnaryUnaryMultiCallable[_certification_pb2.CertifyServiceRequest, _certification_pb2.CertifyServiceResponse]  # type: ignore[assignment]
+    """Certifies a service on a run. FAILED_PRECONDITION unless the run passed, is recent, and was
+    made with the endpoint and the interface version of now; or when the service is certified
+    already.
+    """
+    RevokeCertification: _aio.UnaryUnaryMultiCallable[_certification_pb2.RevokeCertificationRequest, _certification_pb2.RevokeCertificationResponse]  # type: ignore[assignment]
+    """Revokes a certification, with the reason. FAILED_PRECONDITION when there is none in force."""
+    GetCertification: _aio.UnaryUnaryMultiCallable[_certification_pb2.GetCertificationRequest, _certification_pb2.GetCertificationResponse]  # type: ignore[assignment]
+    """Says since when a service is certified. A certification falls when the endpoint or the
+    interface version changes.
+    """
+    ListCertificationEvents: _aio.UnaryUnaryMultiCallable[_certification_pb2.ListCertificationEventsRequest, _certification_pb2.ListCertificationEventsResponse]  # type: ignore[assignment]
+    """Lists what happened to a service's runs and certification, to the provider and the operators."""
+    BeginServiceFileUpload: _aio.UnaryUnaryMultiCallable[_service_content_pb2.BeginServiceFileUploadRequest, _service_content_pb2.BeginServiceFileUploadResponse]  # type: ignore[assignment]
+    """Begins to upload a file of an own service, use case 1488. INVALID_ARGUMENT for a media type
+    that is not taken; RESOURCE_EXHAUSTED beyond the limits of a file, a service and a provider.
+    """
+    UploadServiceFile: _aio.StreamUnaryMultiCallable[_service_content_pb2.UploadServiceFileRequest, _service_content_pb2.UploadServiceFileResponse]  # type: ignore[assignment]
+    """Takes the next pieces of a file. The upload may break at any time and go on with another call.
+    When the last byte is there the whole is compared with its digest; where it differs,
+    INVALID_ARGUMENT, and the upload is back at its beginning.
+    """
+    GetServiceFileUpload: _aio.UnaryUnaryMultiCallable[_service_content_pb2.GetServiceFileUploadRequest, _service_content_pb2.GetServiceFileUploadResponse]  # type: ignore[assignment]
+    """Says how far an upload is, to the provider and the operators."""
+    ListServiceFiles: _aio.UnaryUnaryMultiCallable[_service_content_pb2.ListServiceFilesRequest, _service_content_pb2.ListServiceFilesResponse]  # type: ignore[assignment]
+    """Lists the stored files of a service by name."""
+    DownloadServiceFile: _aio.UnaryStreamMultiCallable[_service_content_pb2.DownloadServiceFileRequest, _service_content_pb2.DownloadServiceFileResponse]  # type: ignore[assignment]
+    """Hands out a file in pieces, from any place on (use case 1478)."""
+    DeleteServiceFile: _aio.UnaryUnaryMultiCallable[_service_content_pb2.DeleteServiceFileRequest, _service_content_pb2.DeleteServiceFileResponse]  # type: ignore[assignment]
+    """Deletes a file of an own service, or gives an upload up; the technical operator may do so for
+    any service.
+    """
+    ListServiceFileEvents: _aio.UnaryUnaryMultiCallable[_service_content_pb2.ListServiceFileEventsRequest, _service_content_pb2.ListServiceFileEventsResponse]  # type: ignore[assignment]
+    """Lists what happened to the files of a service, to the provider and the operators."""
+    UploadServiceSpecification: _aio.StreamUnaryMultiCallable[_service_content_pb2.UploadServiceSpecificationRequest, _service_content_pb2.UploadServiceSpecificationResponse]  # type: ignore[assignment]
+    """Takes the specification of an own service, use case 1489: a description, and the `.proto`
+    sources of its interface. They are compiled, checked and compared with the standard interface
+    of the service; where there are findings nothing is stored.
+    """
+    DownloadServiceDocuments: _aio.UnaryStreamMultiCallable[_service_content_pb2.DownloadServiceDocumentsRequest, _service_content_pb2.DownloadServiceDocumentsResponse]  # type: ignore[assignment]
+    """Hands out all that specifies a service: the sources of its interface, then its files (use case
+    1487).
+    """
 
 class ServiceRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers services and says which of them can be called (use cases 1250, 1494, 1255). To a
@@ -159,5 +265,153 @@ class ServiceRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_registry_service_pb2.ListServicesResponse, _abc.Awaitable[_service_registry_service_pb2.ListServicesResponse]]:
         """Lists services in the order of their registration, without offerings."""
+
+    @_abc_1.abstractmethod
+    def RunConformance(
+        self,
+        request: _certification_pb2.RunConformanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_certification_pb2.RunConformanceResponse, _abc.Awaitable[_certification_pb2.RunConformanceResponse]]:
+        """Checks a service against its interface, feature 1501: asks its endpoint as the marketplace,
+        over mutual TLS, in the background. One run of a service at a time. FAILED_PRECONDITION while
+        another one runs; RESOURCE_EXHAUSTED while too many services are being checked.
+        """
+
+    @_abc_1.abstractmethod
+    def GetConformanceReport(
+        self,
+        request: _certification_pb2.GetConformanceReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_certification_pb2.GetConformanceReportResponse, _abc.Awaitable[_certification_pb2.GetConformanceReportResponse]]:
+        """Gives a run with its checks, to the provider and the operators."""
+
+    @_abc_1.abstractmethod
+    def ListConformanceReports(
+        self,
+        request: _certification_pb2.ListConformanceReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_certification_pb2.ListConformanceReportsResponse, _abc.Awaitable[_certification_pb2.ListConformanceReportsResponse]]:
+        """Lists the runs of a service, the latest first, to the provider and the operators."""
+
+    @_abc_1.abstractmethod
+    def CertifyService(
+        self,
+        request: _certification_pb2.CertifyServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_certification_pb2.CertifyServiceResponse, _abc.Awaitable[_certification_pb2.CertifyServiceResponse]]:
+        """Certifies a service on a run. FAILED_PRECONDITION unless the run passed, is recent, and was
+        made with the endpoint and the interface version of now; or when the service is certified
+        already.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeCertification(
+        self,
+        request: _certification_pb2.RevokeCertificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_certification_pb2.RevokeCertificationResponse, _abc.Awaitable[_certification_pb2.RevokeCertificationResponse]]:
+        """Revokes a certification, with the reason. FAILED_PRECONDITION when there is none in force."""
+
+    @_abc_1.abstractmethod
+    def GetCertification(
+        self,
+        request: _certification_pb2.GetCertificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_certification_pb2.GetCertificationResponse, _abc.Awaitable[_certification_pb2.GetCertificationResponse]]:
+        """Says since when a service is certified. A certification falls when the endpoint or the
+        interface version changes.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCertificationEvents(
+        self,
+        request: _certification_pb2.ListCertificationEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_certification_pb2.ListCertificationEventsResponse, _abc.Awaitable[_certification_pb2.ListCertificationEventsResponse]]:
+        """Lists what happened to a service's runs and certification, to the provider and the operators."""
+
+    @_abc_1.abstractmethod
+    def BeginServiceFileUpload(
+        self,
+        request: _service_content_pb2.BeginServiceFileUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_content_pb2.BeginServiceFileUploadResponse, _abc.Awaitable[_service_content_pb2.BeginServiceFileUploadResponse]]:
+        """Begins to upload a file of an own service, use case 1488. INVALID_ARGUMENT for a media type
+        that is not taken; RESOURCE_EXHAUSTED beyond the limits of a file, a service and a provider.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadServiceFile(
+        self,
+        request_iterator: _MaybeAsyncIterator[_service_content_pb2.UploadServiceFileRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_content_pb2.UploadServiceFileResponse, _abc.Awaitable[_service_content_pb2.UploadServiceFileResponse]]:
+        """Takes the next pieces of a file. The upload may break at any time and go on with another call.
+        When the last byte is there the whole is compared with its digest; where it differs,
+        INVALID_ARGUMENT, and the upload is back at its beginning.
+        """
+
+    @_abc_1.abstractmethod
+    def GetServiceFileUpload(
+        self,
+        request: _service_content_pb2.GetServiceFileUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_content_pb2.GetServiceFileUploadResponse, _abc.Awaitable[_service_content_pb2.GetServiceFileUploadResponse]]:
+        """Says how far an upload is, to the provider and the operators."""
+
+    @_abc_1.abstractmethod
+    def ListServiceFiles(
+        self,
+        request: _service_content_pb2.ListServiceFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_content_pb2.ListServiceFilesResponse, _abc.Awaitable[_service_content_pb2.ListServiceFilesResponse]]:
+        """Lists the stored files of a service by name."""
+
+    @_abc_1.abstractmethod
+    def DownloadServiceFile(
+        self,
+        request: _service_content_pb2.DownloadServiceFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_service_content_pb2.DownloadServiceFileResponse], _abc.AsyncIterator[_service_content_pb2.DownloadServiceFileResponse]]:
+        """Hands out a file in pieces, from any place on (use case 1478)."""
+
+    @_abc_1.abstractmethod
+    def DeleteServiceFile(
+        self,
+        request: _service_content_pb2.DeleteServiceFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_content_pb2.DeleteServiceFileResponse, _abc.Awaitable[_service_content_pb2.DeleteServiceFileResponse]]:
+        """Deletes a file of an own service, or gives an upload up; the technical operator may do so for
+        any service.
+        """
+
+    @_abc_1.abstractmethod
+    def ListServiceFileEvents(
+        self,
+        request: _service_content_pb2.ListServiceFileEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_content_pb2.ListServiceFileEventsResponse, _abc.Awaitable[_service_content_pb2.ListServiceFileEventsResponse]]:
+        """Lists what happened to the files of a service, to the provider and the operators."""
+
+    @_abc_1.abstractmethod
+    def UploadServiceSpecification(
+        self,
+        request_iterator: _MaybeAsyncIterator[_service_content_pb2.UploadServiceSpecificationRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_content_pb2.UploadServiceSpecificationResponse, _abc.Awaitable[_service_content_pb2.UploadServiceSpecificationResponse]]:
+        """Takes the specification of an own service, use case 1489: a description, and the `.proto`
+        sources of its interface. They are compiled, checked and compared with the standard interface
+        of the service; where there are findings nothing is stored.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadServiceDocuments(
+        self,
+        request: _service_content_pb2.DownloadServiceDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_service_content_pb2.DownloadServiceDocumentsResponse], _abc.AsyncIterator[_service_content_pb2.DownloadServiceDocumentsResponse]]:
+        """Hands out all that specifies a service: the sources of its interface, then its files (use case
+        1487).
+        """
 
 def add_ServiceRegistryServiceServicer_to_server(servicer: ServiceRegistryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

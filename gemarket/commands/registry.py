@@ -1,0 +1,46 @@
+"""What commands about the service registry share: who asks, and how failures end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import uvloop
+from grpc import aio
+
+from gem.marketplace.v1.service_registry_service_pb2_grpc import ServiceRegistryServiceStub
+from gemarket.client import open_channel
+from gemarket.console import errors, show_failure
+from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.options import layout_of
+
+if TYPE_CHECKING:
+    from gem.marketplace.v1.service_registry_service_pb2_grpc import (
+        ServiceRegistryServiceAsyncStub,
+    )
+
+As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Work = Callable[["ServiceRegistryServiceAsyncStub"], Awaitable[None]]
+
+
+def run(work: Work, caller: str, data_dir: Path | None, group: str) -> None:
+    """Do the work as one of the market's parties; ends with the reason where it fails."""
+
+    async def connected() -> None:
+        endpoints = read_endpoints(layout_of(data_dir).endpoints)
+        chosen = caller or next(iter(endpoints.partners), "technical")
+        async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+            await work(ServiceRegistryServiceStub(channel))
+
+    try:
+        uvloop.run(connected())
+    except aio.AioRpcError as error:
+        show_failure(error)
+        raise typer.Exit(1) from None
+    except (NotRunningError, KeyError, ValueError, OSError) as error:
+        text = error if isinstance(error, OSError) else error.args[0]
+        errors.print(f"[red]gemarket {group}:[/] {text}", highlight=False)
+        raise typer.Exit(2) from None

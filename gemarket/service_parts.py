@@ -1,0 +1,56 @@
+"""A worker's part in checking services and keeping their files."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from foundation.settings import Settings
+from gemarket.identity import Identity
+from gemarket.layout import Layout
+from marketplace.conformance_runner import ConformanceRunner, Market
+from marketplace.router.transport import ProviderTransport
+from marketplace.service_content import ContentLimits
+from marketplace.service_content_sweep import keep_sweeping, sweep_files
+from marketplace.service_registry import ServiceParts
+
+
+def marketplace_tls(identity: Identity) -> ssl.SSLContext:
+    """Give the client's side of mutual TLS as the marketplace, with its certificate of now."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(identity.ca_file)
+    context.load_cert_chain(identity.certificate_file, identity.key_file)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def open_service_parts(
+    stack: AsyncExitStack,
+    settings: Settings,
+    layout: Layout,
+    engine: AsyncEngine,
+    transport: ProviderTransport,
+) -> ServiceParts:
+    """Make what the service registry works with; runs and sweeps end with the stack."""
+    market = Market(transport, settings.trust_domain, partial(marketplace_tls, layout.router))
+    runner = ConformanceRunner(engine, market)
+    sweeping = keep_sweeping(runner.sweep, partial(sweep_files, engine))
+    stack.push_async_callback(runner.close)
+    stack.callback(asyncio.create_task(sweeping, name="sweep of services").cancel)
+    limits = settings.limits
+    return ServiceParts(
+        runner=runner,
+        content=ContentLimits(
+            file_bytes=limits.max_service_file_bytes,
+            service_bytes=limits.max_service_files_bytes,
+            provider_bytes=limits.max_provider_files_bytes,
+        ),
+        run_age_max=timedelta(days=limits.conformance_run_max_age_days),
+        publication_needs_certification=settings.publication_needs_certification,
+    )
