@@ -32,6 +32,11 @@ class NoticeKind(StrEnum):
     PARTNER_INACTIVATED = "PARTNER_INACTIVATED"
     INTERFACE_PUBLISHED = "INTERFACE_PUBLISHED"
     SERVICE_MESSAGE = "SERVICE_MESSAGE"
+    PARTNER_REGISTERED = "PARTNER_REGISTERED"
+    REGISTRATION_REFUSED = "REGISTRATION_REFUSED"
+    PARTNER_CHANGED = "PARTNER_CHANGED"
+    PARTNER_CHANGE_REFUSED = "PARTNER_CHANGE_REFUSED"
+    PARTNER_CONTRACT_PUBLISHED = "PARTNER_CONTRACT_PUBLISHED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class Preference:
 DEFAULT_PREFERENCES: Mapping[NoticeKind, Preference] = {
     kind: Preference(inbox=kind is not NoticeKind.INTERFACE_PUBLISHED, email=False)
     for kind in NoticeKind
+} | {
+    # Who is not active yet, or never will be, reads no inbox.
+    NoticeKind.PARTNER_REGISTERED: Preference(inbox=True, email=True),
+    NoticeKind.REGISTRATION_REFUSED: Preference(inbox=False, email=True),
 }
 
 #: Any other step of a contract is CONTRACT_CHANGED.

@@ -13,7 +13,6 @@ from gem.marketplace.v1.partner_service_pb2 import BlockingContracts
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.partner import (
     CERTIFICATES_MAX,
-    PARTNER_CONTRACT_VERSION,
     TRANSITIONS,
     Partner,
     PartnerState,
@@ -29,12 +28,13 @@ NOT_ALLOWED = raises(ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED)
 
 
 @pytest.mark.usecase(1374)
-@pytest.mark.parametrize("version", [0, PARTNER_CONTRACT_VERSION + 1])
+@pytest.mark.parametrize("version", [0, 1, 3])
 def test_any_but_the_current_partner_contract_is_refused(version: int) -> None:
+    check_partner_contract(2, 2)
     with pytest.raises(MarketError) as caught:
-        check_partner_contract(version)
+        check_partner_contract(version, 2)
     assert caught.value.reason == ErrorReason.ERROR_REASON_REQUEST_INVALID
-    assert caught.value.metadata == {"current_version": str(PARTNER_CONTRACT_VERSION)}
+    assert caught.value.metadata == {"current_version": "2"}
 
 
 @pytest.mark.usecase(1379)

@@ -50,6 +50,16 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A version of a standard interface was published; told to those whose preference asks for it."""
     NOTIFICATION_KIND_SERVICE_MESSAGE: _NotificationKind.ValueType  # 12
     """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+    NOTIFICATION_KIND_PARTNER_REGISTERED: _NotificationKind.ValueType  # 40
+    """The registration request was approved; told to the new partner, by e-mail too."""
+    NOTIFICATION_KIND_REGISTRATION_REFUSED: _NotificationKind.ValueType  # 41
+    """The registration request was refused; told to the applicant by e-mail."""
+    NOTIFICATION_KIND_PARTNER_CHANGED: _NotificationKind.ValueType  # 42
+    """The account's data were changed; told to the partner."""
+    NOTIFICATION_KIND_PARTNER_CHANGE_REFUSED: _NotificationKind.ValueType  # 43
+    """A change request was refused; told to the partner."""
+    NOTIFICATION_KIND_PARTNER_CONTRACT_PUBLISHED: _NotificationKind.ValueType  # 44
+    """A version of the partner contract was published; told to active partners."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a notification is about."""
@@ -80,6 +90,16 @@ NOTIFICATION_KIND_INTERFACE_PUBLISHED: NotificationKind.ValueType  # 11
 """A version of a standard interface was published; told to those whose preference asks for it."""
 NOTIFICATION_KIND_SERVICE_MESSAGE: NotificationKind.ValueType  # 12
 """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+NOTIFICATION_KIND_PARTNER_REGISTERED: NotificationKind.ValueType  # 40
+"""The registration request was approved; told to the new partner, by e-mail too."""
+NOTIFICATION_KIND_REGISTRATION_REFUSED: NotificationKind.ValueType  # 41
+"""The registration request was refused; told to the applicant by e-mail."""
+NOTIFICATION_KIND_PARTNER_CHANGED: NotificationKind.ValueType  # 42
+"""The account's data were changed; told to the partner."""
+NOTIFICATION_KIND_PARTNER_CHANGE_REFUSED: NotificationKind.ValueType  # 43
+"""A change request was refused; told to the partner."""
+NOTIFICATION_KIND_PARTNER_CONTRACT_PUBLISHED: NotificationKind.ValueType  # 44
+"""A version of the partner contract was published; told to active partners."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _DeliveryFailure:
