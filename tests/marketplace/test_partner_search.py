@@ -117,7 +117,7 @@ async def test_a_token_of_another_list_is_refused(office: Office) -> None:
 @pytest.mark.usecase(1373)
 async def test_a_search_is_one_message_that_can_be_kept_and_sent_again(office: Office) -> None:
     kept = wire.SearchPartnersRequest(
-        text="a", states=[ACTIVE], roles=[EVSP], country_codes=["DE"], order=3  # type: ignore[arg-type]  # a number
+        text="a", states=[ACTIVE], roles=[EVSP], country_codes=["DE"], order=3  # type: ignore[arg-type,list-item]  # numbers
     ).SerializeToString()  # fmt: skip
     again = wire.SearchPartnersRequest.FromString(kept)
     (answer,) = await office.plane.send(BUSINESS, "PartnerService/SearchPartners", again)
