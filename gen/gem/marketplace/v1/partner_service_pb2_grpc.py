@@ -31,7 +31,8 @@ if _version_not_supported:
 
 class PartnerServiceStub:
     """Registers business partners, says which of them may act, gives them their certificates, changes
-    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is repeated with its `request_id` gives its first result.
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     def __init__(self, channel):
@@ -224,7 +225,8 @@ class PartnerServiceStub:
 
 class PartnerServiceServicer:
     """Registers business partners, says which of them may act, gives them their certificates, changes
-    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is repeated with its `request_id` gives its first result.
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     def RegisterPartner(self, request, context):
@@ -275,8 +277,8 @@ class PartnerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPartner(self, request, context):
-        """Gives one partner. A partner may see itself; another is NOT_FOUND to it, whose public part is in
-        GetPartnerSummary.
+        """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+        its public part.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -709,7 +711,8 @@ def add_PartnerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class PartnerService:
     """Registers business partners, says which of them may act, gives them their certificates, changes
-    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is repeated with its `request_id` gives its first result.
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     @staticmethod

@@ -32,7 +32,8 @@ GRPC_VERSION: str
 
 class PartnerServiceStub:
     """Registers business partners, says which of them may act, gives them their certificates, changes
-    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is repeated with its `request_id` gives its first result.
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     @_typing.overload
@@ -60,8 +61,8 @@ class PartnerServiceStub:
     RemovePartnerIdentifier: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.RemovePartnerIdentifierRequest, _partner_service_pb2.RemovePartnerIdentifierResponse]
     """Takes an identifier from a partner. NOT_FOUND when the partner does not own it."""
     GetPartner: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.GetPartnerRequest, _partner_service_pb2.GetPartnerResponse]
-    """Gives one partner. A partner may see itself; another is NOT_FOUND to it, whose public part is in
-    GetPartnerSummary.
+    """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+    its public part.
     """
     ListPartners: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.ListPartnersRequest, _partner_service_pb2.ListPartnersResponse]
     """Lists partners by partner id."""
@@ -175,7 +176,8 @@ class PartnerServiceStub:
 @_typing.type_check_only
 class PartnerServiceAsyncStub(PartnerServiceStub):
     """Registers business partners, says which of them may act, gives them their certificates, changes
-    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is repeated with its `request_id` gives its first result.
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -200,8 +202,8 @@ class PartnerServiceAsyncStub(PartnerServiceStub):
     RemovePartnerIdentifier: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.RemovePartnerIdentifierRequest, _partner_service_pb2.RemovePartnerIdentifierResponse]  # type: ignore[assignment]
     """Takes an identifier from a partner. NOT_FOUND when the partner does not own it."""
     GetPartner: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.GetPartnerRequest, _partner_service_pb2.GetPartnerResponse]  # type: ignore[assignment]
-    """Gives one partner. A partner may see itself; another is NOT_FOUND to it, whose public part is in
-    GetPartnerSummary.
+    """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+    its public part.
     """
     ListPartners: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.ListPartnersRequest, _partner_service_pb2.ListPartnersResponse]  # type: ignore[assignment]
     """Lists partners by partner id."""
@@ -314,7 +316,8 @@ class PartnerServiceAsyncStub(PartnerServiceStub):
 
 class PartnerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers business partners, says which of them may act, gives them their certificates, changes
-    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is repeated with its `request_id` gives its first result.
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     @_abc_1.abstractmethod
@@ -379,8 +382,8 @@ class PartnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _partner_service_pb2.GetPartnerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_partner_service_pb2.GetPartnerResponse, _abc.Awaitable[_partner_service_pb2.GetPartnerResponse]]:
-        """Gives one partner. A partner may see itself; another is NOT_FOUND to it, whose public part is in
-        GetPartnerSummary.
+        """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+        its public part.
         """
 
     @_abc_1.abstractmethod
