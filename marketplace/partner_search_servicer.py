@@ -103,7 +103,15 @@ def _state(number: partner_pb2.PartnerState.ValueType) -> PartnerState:
 
 
 def _instant(message: Timestamp) -> datetime:
-    return message.ToDatetime(tzinfo=UTC)
+    """Read an instant; MarketError REQUEST_INVALID for one outside of the calendar."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise MarketError(
+            ErrorReason.ERROR_REASON_REQUEST_INVALID,
+            "The period names an instant that does not exist.",
+            violations=(FieldViolation("register_period", "must be in years 1 to 9999", "time"),),
+        ) from None
 
 
 def _not_for_partners(fields: list[str]) -> MarketError:

@@ -227,3 +227,14 @@ async def test_a_version_of_the_partner_contract_follows_another_and_binds_who_a
     await office.ask("alpha", accept, version=2)
     assert (await office.ask("alpha", "GetPartner")).partner_contract.text == "All new."
     assert (await office.events("alpha"))[-1].detail == "version 2"
+
+
+@pytest.mark.usecase(1373)
+@pytest.mark.parametrize("instant", [{"seconds": 2**62}, {"seconds": -(2**62)}, {"nanos": -1}])
+async def test_a_period_outside_of_the_calendar_is_refused(
+    plane: ControlPlane, instant: dict[str, int]
+) -> None:
+    for side in ("start_time", "end_time"):
+        with pytest.raises(MarketError) as caught:
+            await search(Office(plane), register_period={side: instant})
+        assert fields_of(caught.value) == ["register_period"]
