@@ -38,6 +38,7 @@ from gem.marketplace.v1 import (
 from gem.marketplace.v1 import (
     service_registry_service_pb2 as registry,
 )
+from gem.marketplace.v1.partner_contract_pb2 import GetPartnerContractRequest
 from gem.options.v1.options_pb2 import PartnerRole
 from gemarket.identity import Identity, channel_credentials
 
@@ -143,13 +144,15 @@ class Connection:
             )
             for operator_id in plan.operator_ids
         ]
+        wanted = GetPartnerContractRequest()
+        current = await self.partners.GetPartnerContract(wanted, timeout=_TIMEOUT_S)
         request = partners.RegisterPartnerRequest(
             request_id=new_request_id(),
             partner_id=plan.partner_id,
             profile=plan.profile(),
             roles=plan.roles,
             identifiers=identifiers,
-            accepted_partner_contract_version=1,
+            accepted_partner_contract_version=current.partner_contract.version,
         )
         response = await self.partners.RegisterPartner(request, timeout=_TIMEOUT_S)
         return response.partner

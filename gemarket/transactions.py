@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
@@ -15,6 +14,7 @@ from gem.common.v1 import money_pb2, paging_pb2, time_range_pb2
 from gem.marketplace.v1 import statement_pb2, transaction_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
+from gemarket.times import instant_of
 
 if TYPE_CHECKING:
     # The stub with awaitable methods is a type only: at run time it is TransactionServiceStub.
@@ -193,12 +193,4 @@ def _value(text: str) -> wire.ValueRange:
 
 def time_of(text: str) -> Timestamp | None:
     """Read a time of ISO 8601, in UTC unless it says otherwise; None for none. ValueError."""
-    if not text:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of ISO 8601, such as 2026-02-01T08:00") from None
-    made = Timestamp()
-    made.FromDatetime(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
-    return made
+    return instant_of(text) if text else None

@@ -19,7 +19,7 @@ from gem.marketplace.v1 import partner_pb2, partner_service_pb2
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.actor import not_found
-from marketplace.partner import check_may_have_certificate
+from marketplace.partner import Partner, PartnerStep, check_may_have_certificate
 from marketplace.rendering import timestamp
 from marketplace.routing_change import RoutingChange
 from marketplace.storage_certificate import CertificateStorage
@@ -67,18 +67,11 @@ class CertificateServicer:
         async def work(w: Work) -> partner_service_pb2.IssueCertificateResponse:
             partner_id = w.actor.own_or(request.partner_id)
             partner = await PartnerStorage(w.connection).locked(partner_id)
-            storage = CertificateStorage(w.connection)
-            count = await storage.count_valid(partner_id, w.now)
-            check_may_have_certificate(partner.state, count)
-            csr_pem = request.certificate_signing_request_pem
-            issued = await asyncio.to_thread(self._issue, csr_pem, partner_id)
-            identity = read_identity(issued.certificate_pem)
-            assert identity.subject_id == partner_id, "the names are our choice"
-            await storage.add(identity, w.now)
-            change = RoutingChange(certificates=frozenset({identity.fingerprint}))
-            await announce(w.connection, change)
+            certificate, chain_pem = await self._issued(
+                w, partner, request.certificate_signing_request_pem
+            )
             return partner_service_pb2.IssueCertificateResponse(
-                certificate=_render_new(identity), chain_pem=issued.chain_pem
+                certificate=certificate, chain_pem=chain_pem
             )
 
         response = partner_service_pb2.IssueCertificateResponse
@@ -91,15 +84,21 @@ class CertificateServicer:
 
         async def work(w: Work) -> partner_service_pb2.RevokeCertificateResponse:
             storage = CertificateStorage(w.connection)
-            before = await storage.locked(request.fingerprint)
-            if before.partner_id is None or not w.actor.may_see(before.partner_id):
+            owner_id = await storage.owner(request.fingerprint)
+            if owner_id is None or not w.actor.may_see(owner_id):
                 raise not_found("certificate")
+            # The partner before its certificates, as everywhere.
+            partners = PartnerStorage(w.connection)
+            partner = await partners.locked(owner_id)
+            before = await storage.locked(request.fingerprint)
             if before.revoked_at is not None:
                 raise MarketError(
                     ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED,
                     "The certificate is revoked already.",
                 )
             after = await storage.revoke(request.fingerprint, request.reason, w.now)
+            step, detail = PartnerStep.CERTIFICATE_REVOKED, request.fingerprint.hex()
+            await partners.remember(partner, step, w.actor, w.now, detail)
             change = RoutingChange(certificates=frozenset({request.fingerprint}))
             await announce(w.connection, change)
             return partner_service_pb2.RevokeCertificateResponse(certificate=_render(after))
@@ -119,6 +118,27 @@ class CertificateServicer:
         return partner_service_pb2.ListCertificatesResponse(
             certificates=map(_render, rows), page=info
         )
+
+    async def _issued(
+        self, w: Work, partner: Partner, csr_pem: bytes
+    ) -> tuple[partner_pb2.Certificate, bytes]:
+        """Issue and register a certificate of a partner that is held; gives it and its chain.
+
+        Those issued before stay valid beside it, so that a rotation has an overlap. To be called
+        last in a transaction. Raises MarketError STATE_NOT_ALLOWED, REQUEST_INVALID.
+        """
+        storage = CertificateStorage(w.connection)
+        count = await storage.count_valid(partner.partner_id, w.now)
+        check_may_have_certificate(partner.state, count)
+        issued = await asyncio.to_thread(self._issue, csr_pem, partner.partner_id)
+        identity = read_identity(issued.certificate_pem)
+        assert identity.subject_id == partner.partner_id, "the names are our choice"
+        await storage.add(identity, w.now)
+        step, detail = PartnerStep.CERTIFICATE_ISSUED, identity.fingerprint.hex()
+        await PartnerStorage(w.connection).remember(partner, step, w.actor, w.now, detail)
+        change = RoutingChange(certificates=frozenset({identity.fingerprint}))
+        await announce(w.connection, change)
+        return _render_new(identity), issued.chain_pem
 
     def _issue(self, csr_pem: bytes, partner_id: str) -> IssuedCertificate:
         """Sign; one certificate serves the partner as a caller and as a provider."""

@@ -42,6 +42,11 @@ class NoticeKind(StrEnum):
     CONFORMANCE_FINISHED = "CONFORMANCE_FINISHED"
     SERVICE_CERTIFIED = "SERVICE_CERTIFIED"
     CERTIFICATION_REVOKED = "CERTIFICATION_REVOKED"
+    PARTNER_REGISTERED = "PARTNER_REGISTERED"
+    REGISTRATION_REFUSED = "REGISTRATION_REFUSED"
+    PARTNER_CHANGED = "PARTNER_CHANGED"
+    PARTNER_CHANGE_REFUSED = "PARTNER_CHANGE_REFUSED"
+    PARTNER_CONTRACT_PUBLISHED = "PARTNER_CONTRACT_PUBLISHED"
 
 
 #: The inbox that the marketplace's operators share; no partner's id has a slash.
@@ -58,6 +63,10 @@ class Preference:
 
 DEFAULT_PREFERENCES: Mapping[NoticeKind, Preference] = {
     kind: Preference(inbox=True, email=False) for kind in NoticeKind
+} | {
+    # Who is not active yet, or never will be, reads no inbox.
+    NoticeKind.PARTNER_REGISTERED: Preference(inbox=True, email=True),
+    NoticeKind.REGISTRATION_REFUSED: Preference(inbox=False, email=True),
 }
 
 #: Any other step of a contract is CONTRACT_CHANGED.

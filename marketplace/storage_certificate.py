@@ -48,6 +48,12 @@ class CertificateStorage:
         added = await self._connection.execute(statement.returning(CERTIFICATE.c.position))
         return added.one_or_none() is not None
 
+    async def owner(self, fingerprint: bytes) -> str | None:
+        """Give the partner whose certificate it is, for ever; None for any other."""
+        query = select(CERTIFICATE.c.partner_id).where(CERTIFICATE.c.fingerprint == fingerprint)
+        found: str | None = await self._connection.scalar(query)
+        return found
+
     async def locked(self, fingerprint: bytes) -> Row[Any]:
         """Give a certificate that nobody else changes until the end; MarketError NOT_FOUND."""
         query = select(CERTIFICATE).where(CERTIFICATE.c.fingerprint == fingerprint)
@@ -66,6 +72,12 @@ class CertificateStorage:
         )
         row: Row[Any] = (await self._connection.execute(statement)).one()
         return row
+
+    async def revoke_all(self, partner_id: str, reason: int, now: datetime) -> None:
+        """Revoke every certificate of a partner that is not revoked."""
+        mine = (CERTIFICATE.c.partner_id == partner_id) & CERTIFICATE.c.revoked_at.is_(None)
+        values = {"revoked_at": now, "revocation_reason": reason}
+        await self._connection.execute(update(CERTIFICATE).where(mine).values(values))
 
     async def count_valid(self, partner_id: str, now: datetime) -> int:
         """Count a partner's certificates that are neither revoked nor expired."""

@@ -146,13 +146,15 @@ class Commands:
         call: Call,
         response_class: type[R],
         work: Callable[[Work], Awaitable[R]],
+        actor: Actor | None = None,
     ) -> R:
         """Do a command once; see `transaction` and `once` for what they raise.
 
-        Returns when the next call on any worker follows it, also for a repetition.
+        Returns when the next call on any worker follows it, also for a repetition. `actor` acts in
+        place of the caller where anybody may call.
         """
         async with transaction(self._engine) as connection:
-            open_work = Work(connection, actor_of(call), self._clock())
+            open_work = Work(connection, actor or actor_of(call), self._clock())
 
             async def do() -> R:
                 return await work(open_work)
@@ -166,10 +168,10 @@ class Commands:
         return response
 
     @asynccontextmanager
-    async def read(self, call: Call) -> AsyncIterator[Work]:
-        """Open a transaction for a query; see `transaction` for what it raises."""
+    async def read(self, call: Call, actor: Actor | None = None) -> AsyncIterator[Work]:
+        """Open a transaction for a query; see `transaction` for what it raises, `run` for who."""
         async with transaction(self._engine) as connection:
-            yield Work(connection, actor_of(call), self._clock())
+            yield Work(connection, actor or actor_of(call), self._clock())
 
 
 def conflict() -> MarketError:

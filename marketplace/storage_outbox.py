@@ -20,10 +20,12 @@ from marketplace.storage_tables import NOTICE, NOTICE_OUTBOX
 # Only the first of a recipient is taken: the others wait behind it, whoever holds it.
 _TAKE = """
     SELECT o.recipient_id, o.sequence, o.attempt_count, n.kind, n.title, n.text, n.sender_id,
-        n.created_at, p.person_email
+        n.created_at, coalesce(p.person_email, r.person_email) AS person_email
     FROM marketplace.notice_outbox o
     JOIN marketplace.notice n USING (recipient_id, sequence)
     LEFT JOIN marketplace.partner p ON p.partner_id = o.recipient_id
+    LEFT JOIN marketplace.partner_registration r
+        ON o.recipient_id LIKE 'applicant/%' AND r.registration_id = substr(o.recipient_id, 11)
     WHERE o.state = 'PENDING' AND o.due_at <= $1 AND NOT EXISTS (
         SELECT FROM marketplace.notice_outbox e WHERE e.state = 'PENDING'
             AND e.recipient_id = o.recipient_id AND e.sequence < o.sequence)

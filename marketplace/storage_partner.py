@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Row, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +15,7 @@ from foundation.errors import MarketError
 from foundation.identifiers import owner_key
 from gem.common.v1.identifier_pb2 import OwnedIdentifier
 from gem.common.v1.paging_pb2 import PageInfo
-from gem.marketplace.v1.partner_pb2 import PartnerProfile, ResponsiblePerson
+from gem.marketplace.v1.partner_pb2 import PartnerProfile
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
 from marketplace.partner import BLOCKING_CONTRACTS_SHOWN, Partner, PartnerState, PartnerStep
@@ -28,6 +29,7 @@ _COLUMNS = (
     PARTNER.c.roles,
     PARTNER.c.partner_contract_version,
     PARTNER.c.registered_at,
+    PARTNER.c.revision,
 )
 
 
@@ -39,19 +41,14 @@ class PartnerStorage:
 
     async def add(self, partner: Partner, profile: PartnerProfile) -> None:
         """Write a new partner; raises MarketError ALREADY_EXISTS when the id is taken."""
-        person = profile.responsible_person
         row = {
             "partner_id": partner.partner_id,
             "state": partner.state.value,
             "roles": list(partner.roles),
-            "company_name": profile.company_name,
-            "postal_address": profile.postal_address,
-            "country_code": profile.country_code,
-            "person_name": person.full_name,
-            "person_email": person.email,
-            "person_phone": person.phone,
+            **_profile_columns(profile),
             "partner_contract_version": partner.partner_contract_version,
             "registered_at": partner.registered_at,
+            "revision": partner.revision,
         }
         statement = insert(PARTNER).values(row).on_conflict_do_nothing()
         added = await self._connection.execute(statement.returning(PARTNER.c.partner_id))
@@ -81,15 +78,17 @@ class PartnerStorage:
             PARTNER.c.person_phone,
         ).where(PARTNER.c.partner_id == partner_id)
         row = (await self._connection.execute(query)).one()
-        person = ResponsiblePerson(
-            full_name=row.person_name, email=row.person_email, phone=row.person_phone
-        )
-        return PartnerProfile(
+        profile = PartnerProfile(
             company_name=row.company_name,
             postal_address=row.postal_address,
             country_code=row.country_code,
-            responsible_person=person,
         )
+        # Of a deleted partner there is nobody.
+        if row.person_name:
+            profile.responsible_person.full_name = row.person_name
+            profile.responsible_person.email = row.person_email
+            profile.responsible_person.phone = row.person_phone
+        return profile
 
     async def page(
         self, page: Page[str], state: PartnerState | None, role: int
@@ -108,22 +107,44 @@ class PartnerStorage:
         """Write the state."""
         await self._update(partner_id, {"state": state.value})
 
-    async def set_roles(self, partner_id: str, roles: Sequence[int]) -> None:
-        """Write the roles."""
-        await self._update(partner_id, {"roles": list(roles)})
+    async def change(self, partner: Partner, profile: PartnerProfile | None = None) -> Partner:
+        """Write roles and, where given, the profile, and give the partner with its new revision.
+
+        To be called for identifiers too, once in a transaction that holds the partner.
+        """
+        after = replace(partner, revision=partner.revision + 1)
+        values: dict[str, object] = {"roles": list(after.roles), "revision": after.revision}
+        if profile is not None:
+            values |= _profile_columns(profile)
+        await self._update(after.partner_id, values)
+        return after
+
+    async def set_contract_version(self, partner_id: str, version: int) -> None:
+        """Write which version of the partner contract a partner accepted last."""
+        await self._update(partner_id, {"partner_contract_version": version})
 
     async def remember(
-        self, partner: Partner, step: PartnerStep, actor: Actor, now: datetime
+        self, partner: Partner, step: PartnerStep, actor: Actor, now: datetime, detail: str = ""
     ) -> None:
-        """Write one row of the history; `partner` is as it is after the step."""
+        """Write one row of the history; `partner` is as it is after the step.
+
+        `detail` names what the step is about and never a person.
+        """
         row = {
             "partner_id": partner.partner_id,
             "kind": step.value,
             "state": partner.state.value,
             "actor": actor.name,
             "occurred_at": now,
+            "detail": detail,
         }
         await self._connection.execute(insert(PARTNER_EVENT).values(row))
+
+    async def events(self, page: Page[int], partner_id: str) -> tuple[Sequence[Row[Any]], PageInfo]:
+        """List what happened to a partner, the oldest first."""
+        query = select(PARTNER_EVENT).where(PARTNER_EVENT.c.partner_id == partner_id)
+        rows = (await self._connection.execute(page.of(query, PARTNER_EVENT.c.position))).all()
+        return page.cut(rows, lambda row: int(row.position))
 
     async def identifiers(self, partner_ids: Sequence[str]) -> dict[str, list[OwnedIdentifier]]:
         """Give what each of these partners owns, by kind and value."""
@@ -137,6 +158,20 @@ class PartnerStorage:
             identifier = OwnedIdentifier(kind=row.kind, value=row.value)
             found.setdefault(row.partner_id, []).append(identifier)
         return found
+
+    async def check_free(
+        self, identifiers: Iterable[OwnedIdentifier], partner_id: str | None = None
+    ) -> None:
+        """Refuse ids that are taken, as they are now; MarketError ALREADY_EXISTS."""
+        if partner_id is not None:
+            query = select(PARTNER.c.partner_id).where(PARTNER.c.partner_id == partner_id)
+            if await self._connection.scalar(query) is not None:
+                raise _taken("partner", "A partner with this id is registered already.")
+        keys = [(int(item.kind), owner_key(item.value)) for item in identifiers]
+        pair = tuple_(OWNED_IDENTIFIER.c.kind, OWNED_IDENTIFIER.c.value)
+        found = select(OWNED_IDENTIFIER.c.value).where(pair.in_(keys)).limit(1)
+        if keys and await self._connection.scalar(found) is not None:
+            raise _taken("identifier", "A partner owns this identifier already.")
 
     async def own(self, partner_id: str, identifier: OwnedIdentifier, now: datetime) -> str:
         """Give an identifier to a partner and return its normal form; ALREADY_EXISTS when owned."""
@@ -197,7 +232,20 @@ def _partner(row: Any) -> Partner:
         roles=tuple(row.roles),
         partner_contract_version=row.partner_contract_version,
         registered_at=row.registered_at,
+        revision=row.revision,
     )
+
+
+def _profile_columns(profile: PartnerProfile) -> dict[str, object]:
+    person = profile.responsible_person
+    return {
+        "company_name": profile.company_name,
+        "postal_address": profile.postal_address,
+        "country_code": profile.country_code,
+        "person_name": person.full_name,
+        "person_email": person.email,
+        "person_phone": person.phone,
+    }
 
 
 def _taken(kind: str, message: str) -> MarketError:

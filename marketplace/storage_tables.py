@@ -23,7 +23,7 @@ def _table(name: str, *columns: Column[object]) -> Table:
     return Table(name, METADATA, *columns)
 
 
-def _event_table(name: str, subject: str) -> Table:
+def _event_table(name: str, subject: str, *more: Column[object]) -> Table:
     """Give a history: one row for each step that something took, in the order of `position`."""
     return _table(
         name,
@@ -33,6 +33,7 @@ def _event_table(name: str, subject: str) -> Table:
         Column("state", Text, nullable=False),
         Column("actor", Text, nullable=False),
         Column("occurred_at", _TIME, nullable=False),
+        *more,
     )
 
 
@@ -49,8 +50,9 @@ PARTNER = _table(
     Column("person_phone", Text, nullable=False),
     Column("partner_contract_version", Integer, nullable=False),
     Column("registered_at", _TIME, nullable=False),
+    Column("revision", Integer, nullable=False),
 )
-PARTNER_EVENT = _event_table("partner_event", "partner_id")
+PARTNER_EVENT = _event_table("partner_event", "partner_id", Column("detail", Text, nullable=False))
 
 OWNED_IDENTIFIER = _table(
     "owned_identifier",

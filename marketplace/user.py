@@ -130,12 +130,14 @@ def check_roles(partner_id: str, roles: Sequence[int]) -> None:
 def check_may_create(
     actor: Actor, partner_id: str, roles: Sequence[int], users: Sequence[User]
 ) -> None:
-    """Refuse an operator that creates other users of a partner than its first administrator.
+    """Refuse others than the partner that create users besides its first administrator.
+
+    That is an operator, or the applicant with the reference of the registration request.
 
     Raises:
         MarketError: ROLE_NOT_ALLOWED; STATE_NOT_ALLOWED where the partner has an administrator.
     """
-    if actor.is_partner or not partner_id:
+    if not partner_id or (actor.is_partner and actor.subject_id == partner_id):
         return
     if tuple(roles) != (ADMINISTRATOR,):
         raise _not_the_operators("creates the other users")

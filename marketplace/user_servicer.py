@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 from uuid import uuid4
 
 from gem.marketplace.v1 import session_service_pb2, user_pb2
 from interceptors.call import Call
 from marketplace.notice_user import user_notices
+from marketplace.partner import check_not_deleted
 from marketplace.rendering import enum_number, timestamp
 from marketplace.session import SECRET_BYTES, secret_digest
 from marketplace.storage_command import Commands, Work
@@ -19,6 +20,7 @@ from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_session import SessionStorage
 from marketplace.storage_user import UserStorage
 from marketplace.user import (
+    ADMINISTRATOR,
     LINK_LIFETIME,
     User,
     UserState,
@@ -48,26 +50,10 @@ class UserServicer:
 
         async def work(w: Work) -> session_service_pb2.CreateUserResponse:
             nonlocal secret
-            partner_id = await _held(w, whose_users(w.actor, request.partner_id))
+            partner_id = whose_users(w.actor, request.partner_id)
             roles = tuple(sorted(request.roles))
-            check_roles(partner_id, roles)
-            storage = UserStorage(w.connection)
-            users = await storage.all_of(partner_id)
-            check_may_create(w.actor, partner_id, roles, users)
-            check_room(users)
-            user = User(
-                user_id=str(uuid4()),
-                partner_id=partner_id,
-                user_name=request.user_name,
-                full_name=request.full_name,
-                roles=roles,
-                state=UserState.INVITED,
-                created_at=w.now,
-            )
-            await storage.add(user)
-            await storage.remember(user, UserStep.CREATED, w.actor.name, w.now)
-            secret, link = await _new_link(w, user)
-            await _told(w, user, UserStep.CREATED)
+            new = NewUser(partner_id, request.user_name, request.full_name, roles)
+            user, secret, link = await create_user(w, new)
             return session_service_pb2.CreateUserResponse(
                 user=render_user(user), one_time_link=link
             )
@@ -174,10 +160,60 @@ def render_user(user: User) -> user_pb2.User:
     return rendered  # type: ignore[no-any-return]  # enum fields take plain numbers
 
 
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to create."""
+
+    #: Empty for an operator of the marketplace.
+    partner_id: str
+    user_name: str
+    full_name: str
+    #: Values of `gem.marketplace.v1.UserRole`, ascending.
+    roles: tuple[int, ...]
+
+    @classmethod
+    def administrator(cls, partner_id: str, user_name: str, full_name: str) -> Self:
+        """Give the first user of a partner."""
+        return cls(partner_id, user_name, full_name, (ADMINISTRATOR,))
+
+
+async def create_user(w: Work, new: NewUser) -> tuple[User, str, user_pb2.OneTimeLink]:
+    """Create a user; gives the secret of its link, and the link without it.
+
+    Raises:
+        MarketError: NOT_FOUND, ALREADY_EXISTS, REQUEST_INVALID, ROLE_NOT_ALLOWED; STATE_NOT_ALLOWED
+            where the partner is deleted, has an administrator already, or has no room.
+    """
+    await _held(w, new.partner_id)
+    check_roles(new.partner_id, new.roles)
+    storage = UserStorage(w.connection)
+    users = await storage.all_of(new.partner_id)
+    check_may_create(w.actor, new.partner_id, new.roles, users)
+    check_room(users)
+    user = User(
+        user_id=str(uuid4()),
+        partner_id=new.partner_id,
+        user_name=new.user_name,
+        full_name=new.full_name,
+        roles=new.roles,
+        state=UserState.INVITED,
+        created_at=w.now,
+    )
+    await storage.add(user)
+    await storage.remember(user, UserStep.CREATED, w.actor.name, w.now)
+    secret, link = await _new_link(w, user)
+    await _told(w, user, UserStep.CREATED)
+    return user, secret, link
+
+
 async def _held(w: Work, partner_id: str) -> str:
-    """Hold a partner, so that changes of its users come one by one; NOT_FOUND."""
+    """Hold a partner, so that changes of its users come one by one.
+
+    Raises:
+        MarketError: NOT_FOUND; STATE_NOT_ALLOWED where it is deleted.
+    """
     if partner_id:
-        await PartnerStorage(w.connection).locked(partner_id)
+        check_not_deleted(await PartnerStorage(w.connection).locked(partner_id))
     return partner_id
 
 

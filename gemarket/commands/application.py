@@ -18,6 +18,7 @@ from gemarket.commands import (
     interfaces,
     log,
     notifications,
+    partners,
     requests,
     searches,
     service_files,
@@ -72,3 +73,4 @@ application.add_typer(requests.application, name="requests")
 application.add_typer(searches.application, name="searches")
 application.add_typer(service_files.application, name="service-files")
 application.add_typer(conformance.application, name="conformance")
+application.add_typer(partners.application, name="partners")

@@ -32,7 +32,18 @@ UNITS = {
 }
 #: Last words of a name that say that the number has no unit: it counts, orders or names.
 COUNTS = {
-    *("count", "size", "limit", "code", "version", "number", "sequence", "index", "phases"),
+    *(
+        "count",
+        "size",
+        "limit",
+        "code",
+        "revision",
+        "version",
+        "number",
+        "sequence",
+        "index",
+        "phases",
+    ),
     *("positions", "weekday", "weekdays"),
 }
 

@@ -23,6 +23,7 @@ from gem.options.v1 import options_pb2
 from gemarket.administration import PartnerPlan, ServicePlan, new_request_id
 from tests.end_to_end.authorization_catalog import CATALOG_ROWS, PROPOSAL_ROWS
 from tests.end_to_end.authorization_log import CHAIN_ROWS
+from tests.end_to_end.authorization_partners import PARTNER_LIFE_ROWS
 from tests.end_to_end.callers import (
     FORBIDDEN,
     HIDDEN,
@@ -155,6 +156,7 @@ _PARTNER_ROWS = {
         users=OK,
     ),
 }
+_PARTNER_ROWS |= PARTNER_LIFE_ROWS
 _SERVICE_ROWS = {
     "RegisterService": row(
         _register_service, INVALID, seller=INVALID, business=FORBIDDEN, technical=FORBIDDEN

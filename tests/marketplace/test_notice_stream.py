@@ -17,6 +17,7 @@ from gem.marketplace.v1.notification_service_pb2 import WatchNotificationsReques
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.options.v1.options_pb2 import AccessRole
 from interceptors.call import Call, Caller
+from marketplace.actor import Actor
 from marketplace.notice import Notice, NoticeKind
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
@@ -38,9 +39,9 @@ class CountedCommands(Commands):
     reads = 0
 
     @asynccontextmanager
-    async def read(self, call: Call) -> AsyncIterator[Work]:
+    async def read(self, call: Call, actor: Actor | None = None) -> AsyncIterator[Work]:
         self.reads += 1
-        async with super().read(call) as work:
+        async with super().read(call, actor) as work:
             yield work
 
 

@@ -72,6 +72,16 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A service was certified; told to its provider."""
     NOTIFICATION_KIND_CERTIFICATION_REVOKED: _NotificationKind.ValueType  # 52
     """The certification of a service was revoked; told to its provider."""
+    NOTIFICATION_KIND_PARTNER_REGISTERED: _NotificationKind.ValueType  # 60
+    """The registration request was approved; told to the new partner, by e-mail too."""
+    NOTIFICATION_KIND_REGISTRATION_REFUSED: _NotificationKind.ValueType  # 61
+    """The registration request was refused; told to the applicant by e-mail."""
+    NOTIFICATION_KIND_PARTNER_CHANGED: _NotificationKind.ValueType  # 62
+    """The account's data were changed; told to the partner."""
+    NOTIFICATION_KIND_PARTNER_CHANGE_REFUSED: _NotificationKind.ValueType  # 63
+    """A change request was refused; told to the partner."""
+    NOTIFICATION_KIND_PARTNER_CONTRACT_PUBLISHED: _NotificationKind.ValueType  # 64
+    """A version of the partner contract was published; told to active partners."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a notification is about."""
@@ -124,6 +134,16 @@ NOTIFICATION_KIND_SERVICE_CERTIFIED: NotificationKind.ValueType  # 51
 """A service was certified; told to its provider."""
 NOTIFICATION_KIND_CERTIFICATION_REVOKED: NotificationKind.ValueType  # 52
 """The certification of a service was revoked; told to its provider."""
+NOTIFICATION_KIND_PARTNER_REGISTERED: NotificationKind.ValueType  # 60
+"""The registration request was approved; told to the new partner, by e-mail too."""
+NOTIFICATION_KIND_REGISTRATION_REFUSED: NotificationKind.ValueType  # 61
+"""The registration request was refused; told to the applicant by e-mail."""
+NOTIFICATION_KIND_PARTNER_CHANGED: NotificationKind.ValueType  # 62
+"""The account's data were changed; told to the partner."""
+NOTIFICATION_KIND_PARTNER_CHANGE_REFUSED: NotificationKind.ValueType  # 63
+"""A change request was refused; told to the partner."""
+NOTIFICATION_KIND_PARTNER_CONTRACT_PUBLISHED: NotificationKind.ValueType  # 64
+"""A version of the partner contract was published; told to active partners."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _DeliveryFailure:

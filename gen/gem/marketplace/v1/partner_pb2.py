@@ -28,7 +28,7 @@ from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gem/marketplace/v1/partner.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egem/common/v1/identifier.proto\x1a\x1cgem/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x01\n\x11ResponsiblePerson\x12 \n\tfull_name\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\x05\x65mail\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x18\xfe\x01`\x01\x12,\n\x05phone\x18\x03 \x01(\tB\x1d\x80\x01\x01\xbaH\x17r\x12\x32\x10^[+][0-9]{6,15}$\xd8\x01\x01\"\xca\x01\n\x0ePartnerProfile\x12 \n\x0c\x63ompany_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x0epostal_address\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\'\n\x0c\x63ountry_code\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12I\n\x12responsible_person\x18\x04 \x01(\x0b\x32%.gem.marketplace.v1.ResponsiblePersonB\x06\xbaH\x03\xc8\x01\x01\"\xf9\x02\n\x07Partner\x12\x1b\n\npartner_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x39\n\x05state\x18\x02 \x01(\x0e\x32 .gem.marketplace.v1.PartnerStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12;\n\x05roles\x18\x03 \x03(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05\x82\x01\x02\x10\x01\x12=\n\x0bidentifiers\x18\x04 \x03(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x33\n\x07profile\x18\x05 \x01(\x0b\x32\".gem.marketplace.v1.PartnerProfile\x12\x32\n!accepted_partner_contract_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x31\n\rregister_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe4\x02\n\x0b\x43\x65rtificate\x12\x1c\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x1b\n\npartner_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1e\n\rserial_number\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\x03uri\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\x12\x33\n\x0fnot_before_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12I\n\x11revocation_reason\x18\x08 \x01(\x0e\x32$.gem.marketplace.v1.RevocationReasonB\x08\xbaH\x05\x82\x01\x02\x10\x01*\x81\x01\n\x0cPartnerState\x12\x1d\n\x19PARTNER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18PARTNER_STATE_REGISTERED\x10\x01\x12\x18\n\x14PARTNER_STATE_ACTIVE\x10\x02\x12\x1a\n\x16PARTNER_STATE_INACTIVE\x10\x03*\xa4\x01\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12%\n!REVOCATION_REASON_KEY_COMPROMISED\x10\x01\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x02\x12$\n REVOCATION_REASON_NO_LONGER_USED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gem/marketplace/v1/partner.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egem/common/v1/identifier.proto\x1a\x1cgem/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x01\n\x11ResponsiblePerson\x12 \n\tfull_name\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1c\n\x05\x65mail\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x18\xfe\x01`\x01\x12,\n\x05phone\x18\x03 \x01(\tB\x1d\x80\x01\x01\xbaH\x17r\x12\x32\x10^[+][0-9]{6,15}$\xd8\x01\x01\"\xca\x01\n\x0ePartnerProfile\x12 \n\x0c\x63ompany_name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x0epostal_address\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\'\n\x0c\x63ountry_code\x18\x03 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$\x12I\n\x12responsible_person\x18\x04 \x01(\x0b\x32%.gem.marketplace.v1.ResponsiblePersonB\x06\xbaH\x03\xc8\x01\x01\"\x94\x03\n\x07Partner\x12\x1b\n\npartner_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x39\n\x05state\x18\x02 \x01(\x0e\x32 .gem.marketplace.v1.PartnerStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12;\n\x05roles\x18\x03 \x03(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05\x82\x01\x02\x10\x01\x12=\n\x0bidentifiers\x18\x04 \x03(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x33\n\x07profile\x18\x05 \x01(\x0b\x32\".gem.marketplace.v1.PartnerProfile\x12\x32\n!accepted_partner_contract_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x31\n\rregister_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x08revision\x18\x08 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\xe4\x02\n\x0b\x43\x65rtificate\x12\x1c\n\x0b\x66ingerprint\x18\x01 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12\x1b\n\npartner_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1e\n\rserial_number\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x15\n\x03uri\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\x12\x33\n\x0fnot_before_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0enot_after_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12I\n\x11revocation_reason\x18\x08 \x01(\x0e\x32$.gem.marketplace.v1.RevocationReasonB\x08\xbaH\x05\x82\x01\x02\x10\x01*\x9c\x01\n\x0cPartnerState\x12\x1d\n\x19PARTNER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18PARTNER_STATE_REGISTERED\x10\x01\x12\x18\n\x14PARTNER_STATE_ACTIVE\x10\x02\x12\x1a\n\x16PARTNER_STATE_INACTIVE\x10\x03\x12\x19\n\x15PARTNER_STATE_DELETED\x10\x04*\xa4\x01\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12%\n!REVOCATION_REASON_KEY_COMPROMISED\x10\x01\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x02\x12$\n REVOCATION_REASON_NO_LONGER_USED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTNER'].fields_by_name['identifiers']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_PARTNER'].fields_by_name['accepted_partner_contract_version']._loaded_options = None
   _globals['_PARTNER'].fields_by_name['accepted_partner_contract_version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_PARTNER'].fields_by_name['revision']._loaded_options = None
+  _globals['_PARTNER'].fields_by_name['revision']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_CERTIFICATE'].fields_by_name['fingerprint']._loaded_options = None
   _globals['_CERTIFICATE'].fields_by_name['fingerprint']._serialized_options = b'\272H\004z\002h '
   _globals['_CERTIFICATE'].fields_by_name['partner_id']._loaded_options = None
@@ -69,16 +71,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATE'].fields_by_name['uri']._serialized_options = b'\272H\005r\003\030\254\002'
   _globals['_CERTIFICATE'].fields_by_name['revocation_reason']._loaded_options = None
   _globals['_CERTIFICATE'].fields_by_name['revocation_reason']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_PARTNERSTATE']._serialized_start=1257
-  _globals['_PARTNERSTATE']._serialized_end=1386
-  _globals['_REVOCATIONREASON']._serialized_start=1389
-  _globals['_REVOCATIONREASON']._serialized_end=1553
+  _globals['_PARTNERSTATE']._serialized_start=1284
+  _globals['_PARTNERSTATE']._serialized_end=1440
+  _globals['_REVOCATIONREASON']._serialized_start=1443
+  _globals['_REVOCATIONREASON']._serialized_end=1607
   _globals['_RESPONSIBLEPERSON']._serialized_start=181
   _globals['_RESPONSIBLEPERSON']._serialized_end=310
   _globals['_PARTNERPROFILE']._serialized_start=313
   _globals['_PARTNERPROFILE']._serialized_end=515
   _globals['_PARTNER']._serialized_start=518
-  _globals['_PARTNER']._serialized_end=895
-  _globals['_CERTIFICATE']._serialized_start=898
-  _globals['_CERTIFICATE']._serialized_end=1254
+  _globals['_PARTNER']._serialized_end=922
+  _globals['_CERTIFICATE']._serialized_start=925
+  _globals['_CERTIFICATE']._serialized_end=1281
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,8 @@ class _PartnerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartnerS
     """May call, offer and contract."""
     PARTNER_STATE_INACTIVE: _PartnerState.ValueType  # 3
     """Inactivated by the business operator: its certificates are refused."""
+    PARTNER_STATE_DELETED: _PartnerState.ValueType  # 4
+    """Deleted for ever: its id is never given again and its personal data are erased."""
 
 class PartnerState(_PartnerState, metaclass=_PartnerStateEnumTypeWrapper):
     """Where a partner's account stands."""
@@ -48,6 +50,8 @@ PARTNER_STATE_ACTIVE: PartnerState.ValueType  # 2
 """May call, offer and contract."""
 PARTNER_STATE_INACTIVE: PartnerState.ValueType  # 3
 """Inactivated by the business operator: its certificates are refused."""
+PARTNER_STATE_DELETED: PartnerState.ValueType  # 4
+"""Deleted for ever: its id is never given again and its personal data are erased."""
 Global___PartnerState: _TypeAlias = PartnerState  # noqa: Y015
 
 class _RevocationReason:
@@ -157,12 +161,15 @@ class Partner(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     ACCEPTED_PARTNER_CONTRACT_VERSION_FIELD_NUMBER: _builtins.int
     REGISTER_TIME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     partner_id: _builtins.str
     """Id in the market, chosen at registration, also a label of the DNS names of its endpoints."""
     state: Global___PartnerState.ValueType
     """Where the account stands."""
     accepted_partner_contract_version: _builtins.int
     """Version of the partner contract that it accepted."""
+    revision: _builtins.int
+    """Counts the changes of profile, roles and identifiers, from 1 on."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_options_pb2.PartnerRole.ValueType]:
         """Roles that the partner plays, each once."""
@@ -173,7 +180,9 @@ class Partner(_message.Message):
 
     @_builtins.property
     def profile(self) -> Global___PartnerProfile:
-        """What the company stated about itself. Set in the answer of GetPartner only."""
+        """What the company stated about itself. Set in the answer of GetPartner only; of a deleted
+        partner the company's name and country are left.
+        """
 
     @_builtins.property
     def register_time(self) -> _timestamp_pb2.Timestamp:
@@ -189,10 +198,11 @@ class Partner(_message.Message):
         profile: Global___PartnerProfile | None = ...,
         accepted_partner_contract_version: _builtins.int = ...,
         register_time: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile", "register_time", b"register_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_partner_contract_version", b"accepted_partner_contract_version", "identifiers", b"identifiers", "partner_id", b"partner_id", "profile", b"profile", "register_time", b"register_time", "roles", b"roles", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_partner_contract_version", b"accepted_partner_contract_version", "identifiers", b"identifiers", "partner_id", b"partner_id", "profile", b"profile", "register_time", b"register_time", "revision", b"revision", "roles", b"roles", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,10 +26,14 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import identifier_pb2 as gem_dot_common_dot_v1_dot_identifier__pb2
 from gem.common.v1 import paging_pb2 as gem_dot_common_dot_v1_dot_paging__pb2
 from gem.marketplace.v1 import partner_pb2 as gem_dot_marketplace_dot_v1_dot_partner__pb2
+from gem.marketplace.v1 import partner_change_pb2 as gem_dot_marketplace_dot_v1_dot_partner__change__pb2
+from gem.marketplace.v1 import partner_contract_pb2 as gem_dot_marketplace_dot_v1_dot_partner__contract__pb2
+from gem.marketplace.v1 import partner_registration_pb2 as gem_dot_marketplace_dot_v1_dot_partner__registration__pb2
+from gem.marketplace.v1 import partner_search_pb2 as gem_dot_marketplace_dot_v1_dot_partner__search__pb2
 from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(gem/marketplace/v1/partner_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egem/common/v1/identifier.proto\x1a\x1agem/common/v1/paging.proto\x1a gem/marketplace/v1/partner.proto\x1a\x1cgem/options/v1/options.proto\"9\n\x11\x42lockingContracts\x12$\n\x0c\x63ontract_ids\x18\x01 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10(\"\x04r\x02\x18@\"\x80\x03\n\x16RegisterPartnerRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12?\n\npartner_id\x18\x02 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$\x12;\n\x07profile\x18\x03 \x01(\x0b\x32\".gem.marketplace.v1.PartnerProfileB\x06\xbaH\x03\xc8\x01\x01\x12\x41\n\x05roles\x18\x04 \x03(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x14\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12=\n\x0bidentifiers\x18\x05 \x03(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x32\n!accepted_partner_contract_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"G\n\x17RegisterPartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"k\n\x16\x41\x63tivatePartnerRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\"G\n\x17\x41\x63tivatePartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"m\n\x18InactivatePartnerRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\"I\n\x19InactivatePartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"\xae\x01\n\x16SetPartnerRolesRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12\x41\n\x05roles\x18\x03 \x03(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x14\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"G\n\x17SetPartnerRolesResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"\xac\x01\n\x1b\x41\x64\x64PartnerIdentifierRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12:\n\nidentifier\x18\x03 \x01(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x06\xbaH\x03\xc8\x01\x01\"L\n\x1c\x41\x64\x64PartnerIdentifierResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"\xaf\x01\n\x1eRemovePartnerIdentifierRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12:\n\nidentifier\x18\x03 \x01(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x06\xbaH\x03\xc8\x01\x01\"O\n\x1fRemovePartnerIdentifierResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"0\n\x11GetPartnerRequest\x12\x1b\n\npartner_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\"B\n\x12GetPartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"\xaf\x01\n\x13ListPartnersRequest\x12\x39\n\x05state\x18\x01 \x01(\x0e\x32 .gem.marketplace.v1.PartnerStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x33\n\x04role\x18\x02 \x01(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x03 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"w\n\x14ListPartnersResponse\x12\x38\n\x08partners\x18\x01 \x03(\x0b\x32\x1b.gem.marketplace.v1.PartnerB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\xa0\x01\n\x17IssueCertificateRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1b\n\npartner_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x34\n\x1f\x63\x65rtificate_signing_request_pem\x18\x03 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x01\"n\n\x18IssueCertificateResponse\x12\x34\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32\x1f.gem.marketplace.v1.Certificate\x12\x1c\n\tchain_pem\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04\"\xae\x01\n\x18RevokeCertificateRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1c\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12@\n\x06reason\x18\x03 \x01(\x0e\x32$.gem.marketplace.v1.RevocationReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"Q\n\x19RevokeCertificateResponse\x12\x34\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32\x1f.gem.marketplace.v1.Certificate\"`\n\x17ListCertificatesRequest\x12\x1b\n\npartner_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x83\x01\n\x18ListCertificatesResponse\x12@\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32\x1f.gem.marketplace.v1.CertificateB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xcd\n\n\x0ePartnerService\x12t\n\x0fRegisterPartner\x12*.gem.marketplace.v1.RegisterPartnerRequest\x1a+.gem.marketplace.v1.RegisterPartnerResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12t\n\x0f\x41\x63tivatePartner\x12*.gem.marketplace.v1.ActivatePartnerRequest\x1a+.gem.marketplace.v1.ActivatePartnerResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12z\n\x11InactivatePartner\x12,.gem.marketplace.v1.InactivatePartnerRequest\x1a-.gem.marketplace.v1.InactivatePartnerResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12t\n\x0fSetPartnerRoles\x12*.gem.marketplace.v1.SetPartnerRolesRequest\x1a+.gem.marketplace.v1.SetPartnerRolesResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x83\x01\n\x14\x41\x64\x64PartnerIdentifier\x12/.gem.marketplace.v1.AddPartnerIdentifierRequest\x1a\x30.gem.marketplace.v1.AddPartnerIdentifierResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x8c\x01\n\x17RemovePartnerIdentifier\x12\x32.gem.marketplace.v1.RemovePartnerIdentifierRequest\x1a\x33.gem.marketplace.v1.RemovePartnerIdentifierResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12g\n\nGetPartner\x12%.gem.marketplace.v1.GetPartnerRequest\x1a&.gem.marketplace.v1.GetPartnerResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12l\n\x0cListPartners\x12\'.gem.marketplace.v1.ListPartnersRequest\x1a(.gem.marketplace.v1.ListPartnersResponse\"\t\x90\x02\x01\xfa\x9f\x19\x02\x02\x03\x12x\n\x10IssueCertificate\x12+.gem.marketplace.v1.IssueCertificateRequest\x1a,.gem.marketplace.v1.IssueCertificateResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x02\x12|\n\x11RevokeCertificate\x12,.gem.marketplace.v1.RevokeCertificateRequest\x1a-.gem.marketplace.v1.RevokeCertificateResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x02\x03\x12y\n\x10ListCertificates\x12+.gem.marketplace.v1.ListCertificatesRequest\x1a,.gem.marketplace.v1.ListCertificatesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(gem/marketplace/v1/partner_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egem/common/v1/identifier.proto\x1a\x1agem/common/v1/paging.proto\x1a gem/marketplace/v1/partner.proto\x1a\'gem/marketplace/v1/partner_change.proto\x1a)gem/marketplace/v1/partner_contract.proto\x1a-gem/marketplace/v1/partner_registration.proto\x1a\'gem/marketplace/v1/partner_search.proto\x1a\x1cgem/options/v1/options.proto\"9\n\x11\x42lockingContracts\x12$\n\x0c\x63ontract_ids\x18\x01 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10(\"\x04r\x02\x18@\"\x80\x03\n\x16RegisterPartnerRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12?\n\npartner_id\x18\x02 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$\x12;\n\x07profile\x18\x03 \x01(\x0b\x32\".gem.marketplace.v1.PartnerProfileB\x06\xbaH\x03\xc8\x01\x01\x12\x41\n\x05roles\x18\x04 \x03(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x14\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12=\n\x0bidentifiers\x18\x05 \x03(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x32\n!accepted_partner_contract_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"G\n\x17RegisterPartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"k\n\x16\x41\x63tivatePartnerRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\"G\n\x17\x41\x63tivatePartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"m\n\x18InactivatePartnerRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\"I\n\x19InactivatePartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"\xae\x01\n\x16SetPartnerRolesRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12\x41\n\x05roles\x18\x03 \x03(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x14\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"G\n\x17SetPartnerRolesResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"\xac\x01\n\x1b\x41\x64\x64PartnerIdentifierRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12:\n\nidentifier\x18\x03 \x01(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x06\xbaH\x03\xc8\x01\x01\"L\n\x1c\x41\x64\x64PartnerIdentifierResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"\xaf\x01\n\x1eRemovePartnerIdentifierRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\x12:\n\nidentifier\x18\x03 \x01(\x0b\x32\x1e.gem.common.v1.OwnedIdentifierB\x06\xbaH\x03\xc8\x01\x01\"O\n\x1fRemovePartnerIdentifierResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\"0\n\x11GetPartnerRequest\x12\x1b\n\npartner_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\"\x81\x01\n\x12GetPartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner\x12=\n\x10partner_contract\x18\x02 \x01(\x0b\x32#.gem.marketplace.v1.PartnerContract\"\xaf\x01\n\x13ListPartnersRequest\x12\x39\n\x05state\x18\x01 \x01(\x0e\x32 .gem.marketplace.v1.PartnerStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x33\n\x04role\x18\x02 \x01(\x0e\x32\x1b.gem.options.v1.PartnerRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x03 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"w\n\x14ListPartnersResponse\x12\x38\n\x08partners\x18\x01 \x03(\x0b\x32\x1b.gem.marketplace.v1.PartnerB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"\xa0\x01\n\x17IssueCertificateRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1b\n\npartner_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x34\n\x1f\x63\x65rtificate_signing_request_pem\x18\x03 \x01(\x0c\x42\x0b\xbaH\x08z\x06\x10\x01\x18\x80\x80\x01\"n\n\x18IssueCertificateResponse\x12\x34\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32\x1f.gem.marketplace.v1.Certificate\x12\x1c\n\tchain_pem\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04\"\xae\x01\n\x18RevokeCertificateRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1c\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02h \x12@\n\x06reason\x18\x03 \x01(\x0e\x32$.gem.marketplace.v1.RevocationReasonB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"Q\n\x19RevokeCertificateResponse\x12\x34\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0b\x32\x1f.gem.marketplace.v1.Certificate\"`\n\x17ListCertificatesRequest\x12\x1b\n\npartner_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x83\x01\n\x18ListCertificatesResponse\x12@\n\x0c\x63\x65rtificates\x18\x01 \x03(\x0b\x32\x1f.gem.marketplace.v1.CertificateB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"i\n\x14\x44\x65letePartnerRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\npartner_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18(\"E\n\x15\x44\x65letePartnerResponse\x12,\n\x07partner\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Partner2\xac%\n\x0ePartnerService\x12t\n\x0fRegisterPartner\x12*.gem.marketplace.v1.RegisterPartnerRequest\x1a+.gem.marketplace.v1.RegisterPartnerResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12t\n\x0f\x41\x63tivatePartner\x12*.gem.marketplace.v1.ActivatePartnerRequest\x1a+.gem.marketplace.v1.ActivatePartnerResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12z\n\x11InactivatePartner\x12,.gem.marketplace.v1.InactivatePartnerRequest\x1a-.gem.marketplace.v1.InactivatePartnerResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12t\n\x0fSetPartnerRoles\x12*.gem.marketplace.v1.SetPartnerRolesRequest\x1a+.gem.marketplace.v1.SetPartnerRolesResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x83\x01\n\x14\x41\x64\x64PartnerIdentifier\x12/.gem.marketplace.v1.AddPartnerIdentifierRequest\x1a\x30.gem.marketplace.v1.AddPartnerIdentifierResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x8c\x01\n\x17RemovePartnerIdentifier\x12\x32.gem.marketplace.v1.RemovePartnerIdentifierRequest\x1a\x33.gem.marketplace.v1.RemovePartnerIdentifierResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12g\n\nGetPartner\x12%.gem.marketplace.v1.GetPartnerRequest\x1a&.gem.marketplace.v1.GetPartnerResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12l\n\x0cListPartners\x12\'.gem.marketplace.v1.ListPartnersRequest\x1a(.gem.marketplace.v1.ListPartnersResponse\"\t\x90\x02\x01\xfa\x9f\x19\x02\x02\x03\x12x\n\x10IssueCertificate\x12+.gem.marketplace.v1.IssueCertificateRequest\x1a,.gem.marketplace.v1.IssueCertificateResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x02\x12|\n\x11RevokeCertificate\x12,.gem.marketplace.v1.RevokeCertificateRequest\x1a-.gem.marketplace.v1.RevokeCertificateResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x02\x03\x12y\n\x10ListCertificates\x12+.gem.marketplace.v1.ListCertificatesRequest\x1a,.gem.marketplace.v1.ListCertificatesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12n\n\rDeletePartner\x12(.gem.marketplace.v1.DeletePartnerRequest\x1a).gem.marketplace.v1.DeletePartnerResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x95\x01\n\x1aRequestPartnerRegistration\x12\x35.gem.marketplace.v1.RequestPartnerRegistrationRequest\x1a\x36.gem.marketplace.v1.RequestPartnerRegistrationResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x04\x12\x8f\x01\n\x18TrackPartnerRegistration\x12\x33.gem.marketplace.v1.TrackPartnerRegistrationRequest\x1a\x34.gem.marketplace.v1.TrackPartnerRegistrationResponse\"\x08\x90\x02\x01\xfa\x9f\x19\x01\x04\x12\x98\x01\n\x1bWithdrawPartnerRegistration\x12\x36.gem.marketplace.v1.WithdrawPartnerRegistrationRequest\x1a\x37.gem.marketplace.v1.WithdrawPartnerRegistrationResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x04\x12\x86\x01\n\x15IssueFirstCertificate\x12\x30.gem.marketplace.v1.IssueFirstCertificateRequest\x1a\x31.gem.marketplace.v1.IssueFirstCertificateResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x04\x12\x8f\x01\n\x18\x43reateFirstAdministrator\x12\x33.gem.marketplace.v1.CreateFirstAdministratorRequest\x1a\x34.gem.marketplace.v1.CreateFirstAdministratorResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x04\x12\x89\x01\n\x16GetPartnerRegistration\x12\x31.gem.marketplace.v1.GetPartnerRegistrationRequest\x1a\x32.gem.marketplace.v1.GetPartnerRegistrationResponse\"\x08\x90\x02\x01\xfa\x9f\x19\x01\x02\x12\x8f\x01\n\x18ListPartnerRegistrations\x12\x33.gem.marketplace.v1.ListPartnerRegistrationsRequest\x1a\x34.gem.marketplace.v1.ListPartnerRegistrationsResponse\"\x08\x90\x02\x01\xfa\x9f\x19\x01\x02\x12\x95\x01\n\x1a\x41pprovePartnerRegistration\x12\x35.gem.marketplace.v1.ApprovePartnerRegistrationRequest\x1a\x36.gem.marketplace.v1.ApprovePartnerRegistrationResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x92\x01\n\x19RefusePartnerRegistration\x12\x34.gem.marketplace.v1.RefusePartnerRegistrationRequest\x1a\x35.gem.marketplace.v1.RefusePartnerRegistrationResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12}\n\x12GetPartnerContract\x12-.gem.marketplace.v1.GetPartnerContractRequest\x1a..gem.marketplace.v1.GetPartnerContractResponse\"\x08\x90\x02\x01\xfa\x9f\x19\x01\x04\x12\x83\x01\n\x14ListPartnerContracts\x12/.gem.marketplace.v1.ListPartnerContractsRequest\x1a\x30.gem.marketplace.v1.ListPartnerContractsResponse\"\x08\x90\x02\x01\xfa\x9f\x19\x01\x04\x12\x89\x01\n\x16PublishPartnerContract\x12\x31.gem.marketplace.v1.PublishPartnerContractRequest\x1a\x32.gem.marketplace.v1.PublishPartnerContractResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x86\x01\n\x15\x41\x63\x63\x65ptPartnerContract\x12\x30.gem.marketplace.v1.AcceptPartnerContractRequest\x1a\x31.gem.marketplace.v1.AcceptPartnerContractResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x01\x12\x83\x01\n\x14RequestPartnerChange\x12/.gem.marketplace.v1.RequestPartnerChangeRequest\x1a\x30.gem.marketplace.v1.RequestPartnerChangeResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x01\x12\x95\x01\n\x1aRequestPartnerInactivation\x12\x35.gem.marketplace.v1.RequestPartnerInactivationRequest\x1a\x36.gem.marketplace.v1.RequestPartnerInactivationResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x01\x12\x86\x01\n\x15WithdrawPartnerChange\x12\x30.gem.marketplace.v1.WithdrawPartnerChangeRequest\x1a\x31.gem.marketplace.v1.WithdrawPartnerChangeResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x01\x12\x83\x01\n\x14\x41pprovePartnerChange\x12/.gem.marketplace.v1.ApprovePartnerChangeRequest\x1a\x30.gem.marketplace.v1.ApprovePartnerChangeResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x80\x01\n\x13RefusePartnerChange\x12..gem.marketplace.v1.RefusePartnerChangeRequest\x1a/.gem.marketplace.v1.RefusePartnerChangeResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12x\n\x10GetPartnerChange\x12+.gem.marketplace.v1.GetPartnerChangeRequest\x1a,.gem.marketplace.v1.GetPartnerChangeResponse\"\t\x90\x02\x01\xfa\x9f\x19\x02\x01\x02\x12~\n\x12ListPartnerChanges\x12-.gem.marketplace.v1.ListPartnerChangesRequest\x1a..gem.marketplace.v1.ListPartnerChangesResponse\"\t\x90\x02\x01\xfa\x9f\x19\x02\x01\x02\x12\x8c\x01\n\x17\x43hangeResponsiblePerson\x12\x32.gem.marketplace.v1.ChangeResponsiblePersonRequest\x1a\x33.gem.marketplace.v1.ChangeResponsiblePersonResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x01\x12s\n\x0eSearchPartners\x12).gem.marketplace.v1.SearchPartnersRequest\x1a*.gem.marketplace.v1.SearchPartnersResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12|\n\x11GetPartnerSummary\x12,.gem.marketplace.v1.GetPartnerSummaryRequest\x1a-.gem.marketplace.v1.GetPartnerSummaryResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12|\n\x11ListPartnerEvents\x12,.gem.marketplace.v1.ListPartnerEventsRequest\x1a-.gem.marketplace.v1.ListPartnerEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -102,6 +106,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCERTIFICATESREQUEST'].fields_by_name['partner_id']._serialized_options = b'\272H\004r\002\030('
   _globals['_LISTCERTIFICATESRESPONSE'].fields_by_name['certificates']._loaded_options = None
   _globals['_LISTCERTIFICATESRESPONSE'].fields_by_name['certificates']._serialized_options = b'\272H\006\222\001\003\020\350\007'
+  _globals['_DELETEPARTNERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_DELETEPARTNERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
+  _globals['_DELETEPARTNERREQUEST'].fields_by_name['partner_id']._loaded_options = None
+  _globals['_DELETEPARTNERREQUEST'].fields_by_name['partner_id']._serialized_options = b'\272H\006r\004\020\001\030('
   _globals['_PARTNERSERVICE'].methods_by_name['RegisterPartner']._loaded_options = None
   _globals['_PARTNERSERVICE'].methods_by_name['RegisterPartner']._serialized_options = b'\220\002\002\372\237\031\001\002'
   _globals['_PARTNERSERVICE'].methods_by_name['ActivatePartner']._loaded_options = None
@@ -124,52 +132,106 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTNERSERVICE'].methods_by_name['RevokeCertificate']._serialized_options = b'\220\002\002\372\237\031\003\001\002\003'
   _globals['_PARTNERSERVICE'].methods_by_name['ListCertificates']._loaded_options = None
   _globals['_PARTNERSERVICE'].methods_by_name['ListCertificates']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
-  _globals['_BLOCKINGCONTRACTS']._serialized_start=217
-  _globals['_BLOCKINGCONTRACTS']._serialized_end=274
-  _globals['_REGISTERPARTNERREQUEST']._serialized_start=277
-  _globals['_REGISTERPARTNERREQUEST']._serialized_end=661
-  _globals['_REGISTERPARTNERRESPONSE']._serialized_start=663
-  _globals['_REGISTERPARTNERRESPONSE']._serialized_end=734
-  _globals['_ACTIVATEPARTNERREQUEST']._serialized_start=736
-  _globals['_ACTIVATEPARTNERREQUEST']._serialized_end=843
-  _globals['_ACTIVATEPARTNERRESPONSE']._serialized_start=845
-  _globals['_ACTIVATEPARTNERRESPONSE']._serialized_end=916
-  _globals['_INACTIVATEPARTNERREQUEST']._serialized_start=918
-  _globals['_INACTIVATEPARTNERREQUEST']._serialized_end=1027
-  _globals['_INACTIVATEPARTNERRESPONSE']._serialized_start=1029
-  _globals['_INACTIVATEPARTNERRESPONSE']._serialized_end=1102
-  _globals['_SETPARTNERROLESREQUEST']._serialized_start=1105
-  _globals['_SETPARTNERROLESREQUEST']._serialized_end=1279
-  _globals['_SETPARTNERROLESRESPONSE']._serialized_start=1281
-  _globals['_SETPARTNERROLESRESPONSE']._serialized_end=1352
-  _globals['_ADDPARTNERIDENTIFIERREQUEST']._serialized_start=1355
-  _globals['_ADDPARTNERIDENTIFIERREQUEST']._serialized_end=1527
-  _globals['_ADDPARTNERIDENTIFIERRESPONSE']._serialized_start=1529
-  _globals['_ADDPARTNERIDENTIFIERRESPONSE']._serialized_end=1605
-  _globals['_REMOVEPARTNERIDENTIFIERREQUEST']._serialized_start=1608
-  _globals['_REMOVEPARTNERIDENTIFIERREQUEST']._serialized_end=1783
-  _globals['_REMOVEPARTNERIDENTIFIERRESPONSE']._serialized_start=1785
-  _globals['_REMOVEPARTNERIDENTIFIERRESPONSE']._serialized_end=1864
-  _globals['_GETPARTNERREQUEST']._serialized_start=1866
-  _globals['_GETPARTNERREQUEST']._serialized_end=1914
-  _globals['_GETPARTNERRESPONSE']._serialized_start=1916
-  _globals['_GETPARTNERRESPONSE']._serialized_end=1982
-  _globals['_LISTPARTNERSREQUEST']._serialized_start=1985
-  _globals['_LISTPARTNERSREQUEST']._serialized_end=2160
-  _globals['_LISTPARTNERSRESPONSE']._serialized_start=2162
-  _globals['_LISTPARTNERSRESPONSE']._serialized_end=2281
-  _globals['_ISSUECERTIFICATEREQUEST']._serialized_start=2284
-  _globals['_ISSUECERTIFICATEREQUEST']._serialized_end=2444
-  _globals['_ISSUECERTIFICATERESPONSE']._serialized_start=2446
-  _globals['_ISSUECERTIFICATERESPONSE']._serialized_end=2556
-  _globals['_REVOKECERTIFICATEREQUEST']._serialized_start=2559
-  _globals['_REVOKECERTIFICATEREQUEST']._serialized_end=2733
-  _globals['_REVOKECERTIFICATERESPONSE']._serialized_start=2735
-  _globals['_REVOKECERTIFICATERESPONSE']._serialized_end=2816
-  _globals['_LISTCERTIFICATESREQUEST']._serialized_start=2818
-  _globals['_LISTCERTIFICATESREQUEST']._serialized_end=2914
-  _globals['_LISTCERTIFICATESRESPONSE']._serialized_start=2917
-  _globals['_LISTCERTIFICATESRESPONSE']._serialized_end=3048
-  _globals['_PARTNERSERVICE']._serialized_start=3051
-  _globals['_PARTNERSERVICE']._serialized_end=4408
+  _globals['_PARTNERSERVICE'].methods_by_name['DeletePartner']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['DeletePartner']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['RequestPartnerRegistration']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['RequestPartnerRegistration']._serialized_options = b'\220\002\002\372\237\031\001\004'
+  _globals['_PARTNERSERVICE'].methods_by_name['TrackPartnerRegistration']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['TrackPartnerRegistration']._serialized_options = b'\220\002\001\372\237\031\001\004'
+  _globals['_PARTNERSERVICE'].methods_by_name['WithdrawPartnerRegistration']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['WithdrawPartnerRegistration']._serialized_options = b'\220\002\002\372\237\031\001\004'
+  _globals['_PARTNERSERVICE'].methods_by_name['IssueFirstCertificate']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['IssueFirstCertificate']._serialized_options = b'\220\002\002\372\237\031\001\004'
+  _globals['_PARTNERSERVICE'].methods_by_name['CreateFirstAdministrator']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['CreateFirstAdministrator']._serialized_options = b'\220\002\002\372\237\031\001\004'
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerRegistration']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerRegistration']._serialized_options = b'\220\002\001\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerRegistrations']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerRegistrations']._serialized_options = b'\220\002\001\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['ApprovePartnerRegistration']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['ApprovePartnerRegistration']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['RefusePartnerRegistration']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['RefusePartnerRegistration']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerContract']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerContract']._serialized_options = b'\220\002\001\372\237\031\001\004'
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerContracts']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerContracts']._serialized_options = b'\220\002\001\372\237\031\001\004'
+  _globals['_PARTNERSERVICE'].methods_by_name['PublishPartnerContract']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['PublishPartnerContract']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['AcceptPartnerContract']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['AcceptPartnerContract']._serialized_options = b'\220\002\002\372\237\031\001\001'
+  _globals['_PARTNERSERVICE'].methods_by_name['RequestPartnerChange']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['RequestPartnerChange']._serialized_options = b'\220\002\002\372\237\031\001\001'
+  _globals['_PARTNERSERVICE'].methods_by_name['RequestPartnerInactivation']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['RequestPartnerInactivation']._serialized_options = b'\220\002\002\372\237\031\001\001'
+  _globals['_PARTNERSERVICE'].methods_by_name['WithdrawPartnerChange']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['WithdrawPartnerChange']._serialized_options = b'\220\002\002\372\237\031\001\001'
+  _globals['_PARTNERSERVICE'].methods_by_name['ApprovePartnerChange']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['ApprovePartnerChange']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['RefusePartnerChange']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['RefusePartnerChange']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerChange']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerChange']._serialized_options = b'\220\002\001\372\237\031\002\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerChanges']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerChanges']._serialized_options = b'\220\002\001\372\237\031\002\001\002'
+  _globals['_PARTNERSERVICE'].methods_by_name['ChangeResponsiblePerson']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['ChangeResponsiblePerson']._serialized_options = b'\220\002\002\372\237\031\001\001'
+  _globals['_PARTNERSERVICE'].methods_by_name['SearchPartners']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['SearchPartners']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerSummary']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['GetPartnerSummary']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerEvents']._loaded_options = None
+  _globals['_PARTNERSERVICE'].methods_by_name['ListPartnerEvents']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_BLOCKINGCONTRACTS']._serialized_start=389
+  _globals['_BLOCKINGCONTRACTS']._serialized_end=446
+  _globals['_REGISTERPARTNERREQUEST']._serialized_start=449
+  _globals['_REGISTERPARTNERREQUEST']._serialized_end=833
+  _globals['_REGISTERPARTNERRESPONSE']._serialized_start=835
+  _globals['_REGISTERPARTNERRESPONSE']._serialized_end=906
+  _globals['_ACTIVATEPARTNERREQUEST']._serialized_start=908
+  _globals['_ACTIVATEPARTNERREQUEST']._serialized_end=1015
+  _globals['_ACTIVATEPARTNERRESPONSE']._serialized_start=1017
+  _globals['_ACTIVATEPARTNERRESPONSE']._serialized_end=1088
+  _globals['_INACTIVATEPARTNERREQUEST']._serialized_start=1090
+  _globals['_INACTIVATEPARTNERREQUEST']._serialized_end=1199
+  _globals['_INACTIVATEPARTNERRESPONSE']._serialized_start=1201
+  _globals['_INACTIVATEPARTNERRESPONSE']._serialized_end=1274
+  _globals['_SETPARTNERROLESREQUEST']._serialized_start=1277
+  _globals['_SETPARTNERROLESREQUEST']._serialized_end=1451
+  _globals['_SETPARTNERROLESRESPONSE']._serialized_start=1453
+  _globals['_SETPARTNERROLESRESPONSE']._serialized_end=1524
+  _globals['_ADDPARTNERIDENTIFIERREQUEST']._serialized_start=1527
+  _globals['_ADDPARTNERIDENTIFIERREQUEST']._serialized_end=1699
+  _globals['_ADDPARTNERIDENTIFIERRESPONSE']._serialized_start=1701
+  _globals['_ADDPARTNERIDENTIFIERRESPONSE']._serialized_end=1777
+  _globals['_REMOVEPARTNERIDENTIFIERREQUEST']._serialized_start=1780
+  _globals['_REMOVEPARTNERIDENTIFIERREQUEST']._serialized_end=1955
+  _globals['_REMOVEPARTNERIDENTIFIERRESPONSE']._serialized_start=1957
+  _globals['_REMOVEPARTNERIDENTIFIERRESPONSE']._serialized_end=2036
+  _globals['_GETPARTNERREQUEST']._serialized_start=2038
+  _globals['_GETPARTNERREQUEST']._serialized_end=2086
+  _globals['_GETPARTNERRESPONSE']._serialized_start=2089
+  _globals['_GETPARTNERRESPONSE']._serialized_end=2218
+  _globals['_LISTPARTNERSREQUEST']._serialized_start=2221
+  _globals['_LISTPARTNERSREQUEST']._serialized_end=2396
+  _globals['_LISTPARTNERSRESPONSE']._serialized_start=2398
+  _globals['_LISTPARTNERSRESPONSE']._serialized_end=2517
+  _globals['_ISSUECERTIFICATEREQUEST']._serialized_start=2520
+  _globals['_ISSUECERTIFICATEREQUEST']._serialized_end=2680
+  _globals['_ISSUECERTIFICATERESPONSE']._serialized_start=2682
+  _globals['_ISSUECERTIFICATERESPONSE']._serialized_end=2792
+  _globals['_REVOKECERTIFICATEREQUEST']._serialized_start=2795
+  _globals['_REVOKECERTIFICATEREQUEST']._serialized_end=2969
+  _globals['_REVOKECERTIFICATERESPONSE']._serialized_start=2971
+  _globals['_REVOKECERTIFICATERESPONSE']._serialized_end=3052
+  _globals['_LISTCERTIFICATESREQUEST']._serialized_start=3054
+  _globals['_LISTCERTIFICATESREQUEST']._serialized_end=3150
+  _globals['_LISTCERTIFICATESRESPONSE']._serialized_start=3153
+  _globals['_LISTCERTIFICATESRESPONSE']._serialized_end=3284
+  _globals['_DELETEPARTNERREQUEST']._serialized_start=3286
+  _globals['_DELETEPARTNERREQUEST']._serialized_end=3391
+  _globals['_DELETEPARTNERRESPONSE']._serialized_start=3393
+  _globals['_DELETEPARTNERRESPONSE']._serialized_end=3462
+  _globals['_PARTNERSERVICE']._serialized_start=3465
+  _globals['_PARTNERSERVICE']._serialized_end=8245
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Partners' accounts and access data."""
 from collections import abc as _abc
 from gem.common.v1 import identifier_pb2 as _identifier_pb2
 from gem.common.v1 import paging_pb2 as _paging_pb2
+from gem.marketplace.v1 import partner_contract_pb2 as _partner_contract_pb2
 from gem.marketplace.v1 import partner_pb2 as _partner_pb2
 from gem.options.v1 import options_pb2 as _options_pb2
 from google.protobuf import descriptor as _descriptor
@@ -417,18 +418,24 @@ class GetPartnerResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PARTNER_FIELD_NUMBER: _builtins.int
+    PARTNER_CONTRACT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def partner(self) -> _partner_pb2.Partner:
         """The partner."""
+
+    @_builtins.property
+    def partner_contract(self) -> _partner_contract_pb2.PartnerContract:
+        """The version of the partner contract that it accepted."""
 
     def __init__(
         self,
         *,
         partner: _partner_pb2.Partner | None = ...,
+        partner_contract: _partner_contract_pb2.PartnerContract | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner", "partner_contract", b"partner_contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner", "partner_contract", b"partner_contract"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,3 +672,53 @@ class ListCertificatesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCertificatesResponse: _TypeAlias = ListCertificatesResponse  # noqa: Y015
+
+@_typing.final
+class DeletePartnerRequest(_message.Message):
+    """Asks for DeletePartner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PARTNER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Chosen by the caller; a repetition gives the first result."""
+    partner_id: _builtins.str
+    """Which partner."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        partner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner_id", b"partner_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePartnerRequest: _TypeAlias = DeletePartnerRequest  # noqa: Y015
+
+@_typing.final
+class DeletePartnerResponse(_message.Message):
+    """Answers DeletePartner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def partner(self) -> _partner_pb2.Partner:
+        """What is left of the partner."""
+
+    def __init__(
+        self,
+        *,
+        partner: _partner_pb2.Partner | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePartnerResponse: _TypeAlias = DeletePartnerResponse  # noqa: Y015

@@ -3,6 +3,10 @@
 import grpc
 import warnings
 
+from gem.marketplace.v1 import partner_change_pb2 as gem_dot_marketplace_dot_v1_dot_partner__change__pb2
+from gem.marketplace.v1 import partner_contract_pb2 as gem_dot_marketplace_dot_v1_dot_partner__contract__pb2
+from gem.marketplace.v1 import partner_registration_pb2 as gem_dot_marketplace_dot_v1_dot_partner__registration__pb2
+from gem.marketplace.v1 import partner_search_pb2 as gem_dot_marketplace_dot_v1_dot_partner__search__pb2
 from gem.marketplace.v1 import partner_service_pb2 as gem_dot_marketplace_dot_v1_dot_partner__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,8 +30,9 @@ if _version_not_supported:
 
 
 class PartnerServiceStub:
-    """Registers business partners, says which of them may act, and gives them their certificates (use
-    cases 1374, 1379, 1380). A command that is repeated with its `request_id` gives its first result.
+    """Registers business partners, says which of them may act, gives them their certificates, changes
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     def __init__(self, channel):
@@ -91,11 +96,137 @@ class PartnerServiceStub:
                 request_serializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.ListCertificatesRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.ListCertificatesResponse.FromString,
                 _registered_method=True)
+        self.DeletePartner = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/DeletePartner',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.DeletePartnerRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.DeletePartnerResponse.FromString,
+                _registered_method=True)
+        self.RequestPartnerRegistration = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/RequestPartnerRegistration',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RequestPartnerRegistrationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RequestPartnerRegistrationResponse.FromString,
+                _registered_method=True)
+        self.TrackPartnerRegistration = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/TrackPartnerRegistration',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.TrackPartnerRegistrationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.TrackPartnerRegistrationResponse.FromString,
+                _registered_method=True)
+        self.WithdrawPartnerRegistration = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/WithdrawPartnerRegistration',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.WithdrawPartnerRegistrationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.WithdrawPartnerRegistrationResponse.FromString,
+                _registered_method=True)
+        self.IssueFirstCertificate = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/IssueFirstCertificate',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.IssueFirstCertificateRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.IssueFirstCertificateResponse.FromString,
+                _registered_method=True)
+        self.CreateFirstAdministrator = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/CreateFirstAdministrator',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.CreateFirstAdministratorRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.CreateFirstAdministratorResponse.FromString,
+                _registered_method=True)
+        self.GetPartnerRegistration = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/GetPartnerRegistration',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.GetPartnerRegistrationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.GetPartnerRegistrationResponse.FromString,
+                _registered_method=True)
+        self.ListPartnerRegistrations = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/ListPartnerRegistrations',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ListPartnerRegistrationsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ListPartnerRegistrationsResponse.FromString,
+                _registered_method=True)
+        self.ApprovePartnerRegistration = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/ApprovePartnerRegistration',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ApprovePartnerRegistrationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ApprovePartnerRegistrationResponse.FromString,
+                _registered_method=True)
+        self.RefusePartnerRegistration = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/RefusePartnerRegistration',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RefusePartnerRegistrationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RefusePartnerRegistrationResponse.FromString,
+                _registered_method=True)
+        self.GetPartnerContract = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/GetPartnerContract',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.GetPartnerContractRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.GetPartnerContractResponse.FromString,
+                _registered_method=True)
+        self.ListPartnerContracts = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/ListPartnerContracts',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.ListPartnerContractsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.ListPartnerContractsResponse.FromString,
+                _registered_method=True)
+        self.PublishPartnerContract = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/PublishPartnerContract',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.PublishPartnerContractRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.PublishPartnerContractResponse.FromString,
+                _registered_method=True)
+        self.AcceptPartnerContract = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/AcceptPartnerContract',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.AcceptPartnerContractRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.AcceptPartnerContractResponse.FromString,
+                _registered_method=True)
+        self.RequestPartnerChange = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/RequestPartnerChange',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerChangeRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerChangeResponse.FromString,
+                _registered_method=True)
+        self.RequestPartnerInactivation = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/RequestPartnerInactivation',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerInactivationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerInactivationResponse.FromString,
+                _registered_method=True)
+        self.WithdrawPartnerChange = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/WithdrawPartnerChange',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.WithdrawPartnerChangeRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.WithdrawPartnerChangeResponse.FromString,
+                _registered_method=True)
+        self.ApprovePartnerChange = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/ApprovePartnerChange',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ApprovePartnerChangeRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ApprovePartnerChangeResponse.FromString,
+                _registered_method=True)
+        self.RefusePartnerChange = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/RefusePartnerChange',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RefusePartnerChangeRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RefusePartnerChangeResponse.FromString,
+                _registered_method=True)
+        self.GetPartnerChange = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/GetPartnerChange',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.GetPartnerChangeRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.GetPartnerChangeResponse.FromString,
+                _registered_method=True)
+        self.ListPartnerChanges = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/ListPartnerChanges',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ListPartnerChangesRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ListPartnerChangesResponse.FromString,
+                _registered_method=True)
+        self.ChangeResponsiblePerson = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/ChangeResponsiblePerson',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ChangeResponsiblePersonRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ChangeResponsiblePersonResponse.FromString,
+                _registered_method=True)
+        self.SearchPartners = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/SearchPartners',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.SearchPartnersRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.SearchPartnersResponse.FromString,
+                _registered_method=True)
+        self.GetPartnerSummary = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/GetPartnerSummary',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.GetPartnerSummaryRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.GetPartnerSummaryResponse.FromString,
+                _registered_method=True)
+        self.ListPartnerEvents = channel.unary_unary(
+                '/gem.marketplace.v1.PartnerService/ListPartnerEvents',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.ListPartnerEventsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.ListPartnerEventsResponse.FromString,
+                _registered_method=True)
 
 
 class PartnerServiceServicer:
-    """Registers business partners, says which of them may act, and gives them their certificates (use
-    cases 1374, 1379, 1380). A command that is repeated with its `request_id` gives its first result.
+    """Registers business partners, says which of them may act, gives them their certificates, changes
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     def RegisterPartner(self, request, context):
@@ -146,7 +277,8 @@ class PartnerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPartner(self, request, context):
-        """Gives one partner. A partner may see itself; another is NOT_FOUND to it.
+        """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+        its public part.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +310,209 @@ class PartnerServiceServicer:
 
     def ListCertificates(self, request, context):
         """Lists a partner's certificates, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePartner(self, request, context):
+        """Deletes an inactive partner (feature 1386). History and transactions stay; in the same
+        transaction personal data are erased: the responsible person and the address, users with their
+        passwords and sessions, notifications, requests. Its certificates are revoked, its identifiers
+        free, and its id is never given again. FAILED_PRECONDITION in any other state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPartnerRegistration(self, request, context):
+        """Asks, as anybody, to become a partner (use case 1374). INVALID_ARGUMENT when the form is
+        incomplete or the partner contract is not accepted, ALREADY_EXISTS when the partner id or an
+        identifier is taken; nothing is kept then. RESOURCE_EXHAUSTED when too many requests wait, in
+        all or of the same responsible person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TrackPartnerRegistration(self, request, context):
+        """Shows an applicant how its request stands, with the reason of a refusal. NOT_FOUND for a
+        reference that is none, or no longer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawPartnerRegistration(self, request, context):
+        """Takes a waiting request back. Its personal data are erased. FAILED_PRECONDITION when it is
+        decided.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueFirstCertificate(self, request, context):
+        """Issues the first certificate of an approved partner to whoever has the reference, once, within
+        30 days. FAILED_PRECONDITION before the approval and a second time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateFirstAdministrator(self, request, context):
+        """Creates the first administrator of an approved partner, with the one-time link for the
+        password, for whoever has the reference, once, within 30 days. FAILED_PRECONDITION before the
+        approval, a second time, and when the partner has an administrator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPartnerRegistration(self, request, context):
+        """Gives a registration request with its profile and history.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartnerRegistrations(self, request, context):
+        """Lists registration requests, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApprovePartnerRegistration(self, request, context):
+        """Registers the partner that a request asks for; it is not active yet. ALREADY_EXISTS when the id
+        or an identifier was taken meanwhile, FAILED_PRECONDITION when the request is decided or
+        withdrawn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefusePartnerRegistration(self, request, context):
+        """Refuses a request with a reason that the applicant reads, also by e-mail. FAILED_PRECONDITION
+        when the request is decided or withdrawn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPartnerContract(self, request, context):
+        """Gives a version of the partner contract, the current one unless another is named.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartnerContracts(self, request, context):
+        """Lists the versions of the partner contract, the latest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishPartnerContract(self, request, context):
+        """Publishes the next version of the partner contract. Partners keep the one that they accepted
+        until they accept this one, and are told of it. ABORTED when the version is not the next.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptPartnerContract(self, request, context):
+        """Accepts the current partner contract for the calling partner. FAILED_PRECONDITION when it has
+        accepted that already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPartnerChange(self, request, context):
+        """Asks for other account data of the calling partner (use cases 1376, 1378). INVALID_ARGUMENT
+        when the form is incomplete or changes nothing, ABORTED when the account has another revision,
+        ALREADY_EXISTS when another partner owns an identifier, FAILED_PRECONDITION when ten requests
+        wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestPartnerInactivation(self, request, context):
+        """Asks that the calling partner is inactivated (use case 1380). FAILED_PRECONDITION with
+        `BlockingContracts` while it is a party to contracts that are not terminated, or when it has
+        asked already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawPartnerChange(self, request, context):
+        """Takes an own change request back. FAILED_PRECONDITION when it is decided.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApprovePartnerChange(self, request, context):
+        """Makes the account as a change request asks for. ABORTED when the account has changed since,
+        ALREADY_EXISTS when another partner owns an identifier now, FAILED_PRECONDITION when the
+        request is decided, or with `BlockingContracts` as for InactivatePartner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefusePartnerChange(self, request, context):
+        """Refuses a change request with a reason that the partner reads. FAILED_PRECONDITION when it is
+        decided.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPartnerChange(self, request, context):
+        """Gives a change request with what it changes, field by field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartnerChanges(self, request, context):
+        """Lists change requests, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeResponsiblePerson(self, request, context):
+        """Changes the responsible person of the calling partner at once: the marketplace has nothing to
+        check about it. All else about an account takes a change request. ABORTED when the account has
+        another revision.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchPartners(self, request, context):
+        """Searches partners (use case 1373). Operators see all; a partner finds active ones, by what is
+        public.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPartnerSummary(self, request, context):
+        """Gives what the caller may know of any partner (use case 1377): a partner the public part of an
+        active one, else NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartnerEvents(self, request, context):
+        """Lists what happened to an account, the oldest first (use case 1377).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -241,6 +576,131 @@ def add_PartnerServiceServicer_to_server(servicer, server):
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.ListCertificatesRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.ListCertificatesResponse.SerializeToString,
             ),
+            'DeletePartner': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePartner,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.DeletePartnerRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__service__pb2.DeletePartnerResponse.SerializeToString,
+            ),
+            'RequestPartnerRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPartnerRegistration,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RequestPartnerRegistrationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RequestPartnerRegistrationResponse.SerializeToString,
+            ),
+            'TrackPartnerRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrackPartnerRegistration,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.TrackPartnerRegistrationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.TrackPartnerRegistrationResponse.SerializeToString,
+            ),
+            'WithdrawPartnerRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawPartnerRegistration,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.WithdrawPartnerRegistrationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.WithdrawPartnerRegistrationResponse.SerializeToString,
+            ),
+            'IssueFirstCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueFirstCertificate,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.IssueFirstCertificateRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.IssueFirstCertificateResponse.SerializeToString,
+            ),
+            'CreateFirstAdministrator': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateFirstAdministrator,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.CreateFirstAdministratorRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.CreateFirstAdministratorResponse.SerializeToString,
+            ),
+            'GetPartnerRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPartnerRegistration,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.GetPartnerRegistrationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.GetPartnerRegistrationResponse.SerializeToString,
+            ),
+            'ListPartnerRegistrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartnerRegistrations,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ListPartnerRegistrationsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ListPartnerRegistrationsResponse.SerializeToString,
+            ),
+            'ApprovePartnerRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePartnerRegistration,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ApprovePartnerRegistrationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ApprovePartnerRegistrationResponse.SerializeToString,
+            ),
+            'RefusePartnerRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefusePartnerRegistration,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RefusePartnerRegistrationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RefusePartnerRegistrationResponse.SerializeToString,
+            ),
+            'GetPartnerContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPartnerContract,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.GetPartnerContractRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.GetPartnerContractResponse.SerializeToString,
+            ),
+            'ListPartnerContracts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartnerContracts,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.ListPartnerContractsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.ListPartnerContractsResponse.SerializeToString,
+            ),
+            'PublishPartnerContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishPartnerContract,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.PublishPartnerContractRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.PublishPartnerContractResponse.SerializeToString,
+            ),
+            'AcceptPartnerContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptPartnerContract,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.AcceptPartnerContractRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.AcceptPartnerContractResponse.SerializeToString,
+            ),
+            'RequestPartnerChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPartnerChange,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerChangeRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerChangeResponse.SerializeToString,
+            ),
+            'RequestPartnerInactivation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestPartnerInactivation,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerInactivationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerInactivationResponse.SerializeToString,
+            ),
+            'WithdrawPartnerChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawPartnerChange,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.WithdrawPartnerChangeRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.WithdrawPartnerChangeResponse.SerializeToString,
+            ),
+            'ApprovePartnerChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePartnerChange,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ApprovePartnerChangeRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ApprovePartnerChangeResponse.SerializeToString,
+            ),
+            'RefusePartnerChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefusePartnerChange,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RefusePartnerChangeRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RefusePartnerChangeResponse.SerializeToString,
+            ),
+            'GetPartnerChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPartnerChange,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.GetPartnerChangeRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.GetPartnerChangeResponse.SerializeToString,
+            ),
+            'ListPartnerChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartnerChanges,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ListPartnerChangesRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ListPartnerChangesResponse.SerializeToString,
+            ),
+            'ChangeResponsiblePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeResponsiblePerson,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ChangeResponsiblePersonRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ChangeResponsiblePersonResponse.SerializeToString,
+            ),
+            'SearchPartners': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchPartners,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.SearchPartnersRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.SearchPartnersResponse.SerializeToString,
+            ),
+            'GetPartnerSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPartnerSummary,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.GetPartnerSummaryRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.GetPartnerSummaryResponse.SerializeToString,
+            ),
+            'ListPartnerEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartnerEvents,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.ListPartnerEventsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_partner__search__pb2.ListPartnerEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'gem.marketplace.v1.PartnerService', rpc_method_handlers)
@@ -250,8 +710,9 @@ def add_PartnerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PartnerService:
-    """Registers business partners, says which of them may act, and gives them their certificates (use
-    cases 1374, 1379, 1380). A command that is repeated with its `request_id` gives its first result.
+    """Registers business partners, says which of them may act, gives them their certificates, changes
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     @staticmethod
@@ -541,6 +1002,681 @@ class PartnerService:
             '/gem.marketplace.v1.PartnerService/ListCertificates',
             gem_dot_marketplace_dot_v1_dot_partner__service__pb2.ListCertificatesRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_partner__service__pb2.ListCertificatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePartner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/DeletePartner',
+            gem_dot_marketplace_dot_v1_dot_partner__service__pb2.DeletePartnerRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__service__pb2.DeletePartnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPartnerRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/RequestPartnerRegistration',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RequestPartnerRegistrationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RequestPartnerRegistrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrackPartnerRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/TrackPartnerRegistration',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.TrackPartnerRegistrationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.TrackPartnerRegistrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawPartnerRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/WithdrawPartnerRegistration',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.WithdrawPartnerRegistrationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.WithdrawPartnerRegistrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueFirstCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/IssueFirstCertificate',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.IssueFirstCertificateRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.IssueFirstCertificateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateFirstAdministrator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/CreateFirstAdministrator',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.CreateFirstAdministratorRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.CreateFirstAdministratorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPartnerRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/GetPartnerRegistration',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.GetPartnerRegistrationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.GetPartnerRegistrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartnerRegistrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/ListPartnerRegistrations',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ListPartnerRegistrationsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ListPartnerRegistrationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePartnerRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/ApprovePartnerRegistration',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ApprovePartnerRegistrationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.ApprovePartnerRegistrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefusePartnerRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/RefusePartnerRegistration',
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RefusePartnerRegistrationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__registration__pb2.RefusePartnerRegistrationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPartnerContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/GetPartnerContract',
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.GetPartnerContractRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.GetPartnerContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartnerContracts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/ListPartnerContracts',
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.ListPartnerContractsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.ListPartnerContractsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishPartnerContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/PublishPartnerContract',
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.PublishPartnerContractRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.PublishPartnerContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptPartnerContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/AcceptPartnerContract',
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.AcceptPartnerContractRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__contract__pb2.AcceptPartnerContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPartnerChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/RequestPartnerChange',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerChangeRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestPartnerInactivation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/RequestPartnerInactivation',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerInactivationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RequestPartnerInactivationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawPartnerChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/WithdrawPartnerChange',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.WithdrawPartnerChangeRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.WithdrawPartnerChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePartnerChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/ApprovePartnerChange',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ApprovePartnerChangeRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ApprovePartnerChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefusePartnerChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/RefusePartnerChange',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RefusePartnerChangeRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.RefusePartnerChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPartnerChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/GetPartnerChange',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.GetPartnerChangeRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.GetPartnerChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartnerChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/ListPartnerChanges',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ListPartnerChangesRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ListPartnerChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeResponsiblePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/ChangeResponsiblePerson',
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ChangeResponsiblePersonRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__change__pb2.ChangeResponsiblePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchPartners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/SearchPartners',
+            gem_dot_marketplace_dot_v1_dot_partner__search__pb2.SearchPartnersRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__search__pb2.SearchPartnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPartnerSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/GetPartnerSummary',
+            gem_dot_marketplace_dot_v1_dot_partner__search__pb2.GetPartnerSummaryRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__search__pb2.GetPartnerSummaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartnerEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.PartnerService/ListPartnerEvents',
+            gem_dot_marketplace_dot_v1_dot_partner__search__pb2.ListPartnerEventsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_partner__search__pb2.ListPartnerEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,10 @@ isort:skip_file
 Partners' accounts and access data."""
 
 from collections import abc as _abc
+from gem.marketplace.v1 import partner_change_pb2 as _partner_change_pb2
+from gem.marketplace.v1 import partner_contract_pb2 as _partner_contract_pb2
+from gem.marketplace.v1 import partner_registration_pb2 as _partner_registration_pb2
+from gem.marketplace.v1 import partner_search_pb2 as _partner_search_pb2
 from gem.marketplace.v1 import partner_service_pb2 as _partner_service_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -27,8 +31,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PartnerServiceStub:
-    """Registers business partners, says which of them may act, and gives them their certificates (use
-    cases 1374, 1379, 1380). A command that is repeated with its `request_id` gives its first result.
+    """Registers business partners, says which of them may act, gives them their certificates, changes
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     @_typing.overload
@@ -56,7 +61,9 @@ class PartnerServiceStub:
     RemovePartnerIdentifier: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.RemovePartnerIdentifierRequest, _partner_service_pb2.RemovePartnerIdentifierResponse]
     """Takes an identifier from a partner. NOT_FOUND when the partner does not own it."""
     GetPartner: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.GetPartnerRequest, _partner_service_pb2.GetPartnerResponse]
-    """Gives one partner. A partner may see itself; another is NOT_FOUND to it."""
+    """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+    its public part.
+    """
     ListPartners: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.ListPartnersRequest, _partner_service_pb2.ListPartnersResponse]
     """Lists partners by partner id."""
     IssueCertificate: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.IssueCertificateRequest, _partner_service_pb2.IssueCertificateResponse]
@@ -70,11 +77,107 @@ class PartnerServiceStub:
     """
     ListCertificates: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.ListCertificatesRequest, _partner_service_pb2.ListCertificatesResponse]
     """Lists a partner's certificates, the newest first."""
+    DeletePartner: _grpc.UnaryUnaryMultiCallable[_partner_service_pb2.DeletePartnerRequest, _partner_service_pb2.DeletePartnerResponse]
+    """Deletes an inactive partner (feature 1386). History and transactions stay; in the same
+    transaction personal data are erased: the responsible person and the address, users with their
+    passwords and sessions, notifications, requests. Its certificates are revoked, its identifiers
+    free, and its id is never given again. FAILED_PRECONDITION in any other state.
+    """
+    RequestPartnerRegistration: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.RequestPartnerRegistrationRequest, _partner_registration_pb2.RequestPartnerRegistrationResponse]
+    """Asks, as anybody, to become a partner (use case 1374). INVALID_ARGUMENT when the form is
+    incomplete or the partner contract is not accepted, ALREADY_EXISTS when the partner id or an
+    identifier is taken; nothing is kept then. RESOURCE_EXHAUSTED when too many requests wait, in
+    all or of the same responsible person.
+    """
+    TrackPartnerRegistration: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.TrackPartnerRegistrationRequest, _partner_registration_pb2.TrackPartnerRegistrationResponse]
+    """Shows an applicant how its request stands, with the reason of a refusal. NOT_FOUND for a
+    reference that is none, or no longer.
+    """
+    WithdrawPartnerRegistration: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.WithdrawPartnerRegistrationRequest, _partner_registration_pb2.WithdrawPartnerRegistrationResponse]
+    """Takes a waiting request back. Its personal data are erased. FAILED_PRECONDITION when it is
+    decided.
+    """
+    IssueFirstCertificate: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.IssueFirstCertificateRequest, _partner_registration_pb2.IssueFirstCertificateResponse]
+    """Issues the first certificate of an approved partner to whoever has the reference, once, within
+    30 days. FAILED_PRECONDITION before the approval and a second time.
+    """
+    CreateFirstAdministrator: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.CreateFirstAdministratorRequest, _partner_registration_pb2.CreateFirstAdministratorResponse]
+    """Creates the first administrator of an approved partner, with the one-time link for the
+    password, for whoever has the reference, once, within 30 days. FAILED_PRECONDITION before the
+    approval, a second time, and when the partner has an administrator.
+    """
+    GetPartnerRegistration: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.GetPartnerRegistrationRequest, _partner_registration_pb2.GetPartnerRegistrationResponse]
+    """Gives a registration request with its profile and history."""
+    ListPartnerRegistrations: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.ListPartnerRegistrationsRequest, _partner_registration_pb2.ListPartnerRegistrationsResponse]
+    """Lists registration requests, the oldest first."""
+    ApprovePartnerRegistration: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.ApprovePartnerRegistrationRequest, _partner_registration_pb2.ApprovePartnerRegistrationResponse]
+    """Registers the partner that a request asks for; it is not active yet. ALREADY_EXISTS when the id
+    or an identifier was taken meanwhile, FAILED_PRECONDITION when the request is decided or
+    withdrawn.
+    """
+    RefusePartnerRegistration: _grpc.UnaryUnaryMultiCallable[_partner_registration_pb2.RefusePartnerRegistrationRequest, _partner_registration_pb2.RefusePartnerRegistrationResponse]
+    """Refuses a request with a reason that the applicant reads, also by e-mail. FAILED_PRECONDITION
+    when the request is decided or withdrawn.
+    """
+    GetPartnerContract: _grpc.UnaryUnaryMultiCallable[_partner_contract_pb2.GetPartnerContractRequest, _partner_contract_pb2.GetPartnerContractResponse]
+    """Gives a version of the partner contract, the current one unless another is named."""
+    ListPartnerContracts: _grpc.UnaryUnaryMultiCallable[_partner_contract_pb2.ListPartnerContractsRequest, _partner_contract_pb2.ListPartnerContractsResponse]
+    """Lists the versions of the partner contract, the latest first."""
+    PublishPartnerContract: _grpc.UnaryUnaryMultiCallable[_partner_contract_pb2.PublishPartnerContractRequest, _partner_contract_pb2.PublishPartnerContractResponse]
+    """Publishes the next version of the partner contract. Partners keep the one that they accepted
+    until they accept this one, and are told of it. ABORTED when the version is not the next.
+    """
+    AcceptPartnerContract: _grpc.UnaryUnaryMultiCallable[_partner_contract_pb2.AcceptPartnerContractRequest, _partner_contract_pb2.AcceptPartnerContractResponse]
+    """Accepts the current partner contract for the calling partner. FAILED_PRECONDITION when it has
+    accepted that already.
+    """
+    RequestPartnerChange: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.RequestPartnerChangeRequest, _partner_change_pb2.RequestPartnerChangeResponse]
+    """Asks for other account data of the calling partner (use cases 1376, 1378). INVALID_ARGUMENT
+    when the form is incomplete or changes nothing, ABORTED when the account has another revision,
+    ALREADY_EXISTS when another partner owns an identifier, FAILED_PRECONDITION when ten requests
+    wait.
+    """
+    RequestPartnerInactivation: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.RequestPartnerInactivationRequest, _partner_change_pb2.RequestPartnerInactivationResponse]
+    """Asks that the calling partner is inactivated (use case 1380). FAILED_PRECONDITION with
+    `BlockingContracts` while it is a party to contracts that are not terminated, or when it has
+    asked already.
+    """
+    WithdrawPartnerChange: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.WithdrawPartnerChangeRequest, _partner_change_pb2.WithdrawPartnerChangeResponse]
+    """Takes an own change request back. FAILED_PRECONDITION when it is decided."""
+    ApprovePartnerChange: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.ApprovePartnerChangeRequest, _partner_change_pb2.ApprovePartnerChangeResponse]
+    """Makes the account as a change request asks for. ABORTED when the account has changed since,
+    ALREADY_EXISTS when another partner owns an identifier now, FAILED_PRECONDITION when the
+    request is decided, or with `BlockingContracts` as for InactivatePartner.
+    """
+    RefusePartnerChange: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.RefusePartnerChangeRequest, _partner_change_pb2.RefusePartnerChangeResponse]
+    """Refuses a change request with a reason that the partner reads. FAILED_PRECONDITION when it is
+    decided.
+    """
+    GetPartnerChange: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.GetPartnerChangeRequest, _partner_change_pb2.GetPartnerChangeResponse]
+    """Gives a change request with what it changes, field by field."""
+    ListPartnerChanges: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.ListPartnerChangesRequest, _partner_change_pb2.ListPartnerChangesResponse]
+    """Lists change requests, the oldest first."""
+    ChangeResponsiblePerson: _grpc.UnaryUnaryMultiCallable[_partner_change_pb2.ChangeResponsiblePersonRequest, _partner_change_pb2.ChangeResponsiblePersonResponse]
+    """Changes the responsible person of the calling partner at once: the marketplace has nothing to
+    check about it. All else about an account takes a change request. ABORTED when the account has
+    another revision.
+    """
+    SearchPartners: _grpc.UnaryUnaryMultiCallable[_partner_search_pb2.SearchPartnersRequest, _partner_search_pb2.SearchPartnersResponse]
+    """Searches partners (use case 1373). Operators see all; a partner finds active ones, by what is
+    public.
+    """
+    GetPartnerSummary: _grpc.UnaryUnaryMultiCallable[_partner_search_pb2.GetPartnerSummaryRequest, _partner_search_pb2.GetPartnerSummaryResponse]
+    """Gives what the caller may know of any partner (use case 1377): a partner the public part of an
+    active one, else NOT_FOUND.
+    """
+    ListPartnerEvents: _grpc.UnaryUnaryMultiCallable[_partner_search_pb2.ListPartnerEventsRequest, _partner_search_pb2.ListPartnerEventsResponse]
+    """Lists what happened to an account, the oldest first (use case 1377)."""
 
 @_typing.type_check_only
 class PartnerServiceAsyncStub(PartnerServiceStub):
-    """Registers business partners, says which of them may act, and gives them their certificates (use
-    cases 1374, 1379, 1380). A command that is repeated with its `request_id` gives its first result.
+    """Registers business partners, says which of them may act, gives them their certificates, changes
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -99,7 +202,9 @@ class PartnerServiceAsyncStub(PartnerServiceStub):
     RemovePartnerIdentifier: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.RemovePartnerIdentifierRequest, _partner_service_pb2.RemovePartnerIdentifierResponse]  # type: ignore[assignment]
     """Takes an identifier from a partner. NOT_FOUND when the partner does not own it."""
     GetPartner: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.GetPartnerRequest, _partner_service_pb2.GetPartnerResponse]  # type: ignore[assignment]
-    """Gives one partner. A partner may see itself; another is NOT_FOUND to it."""
+    """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+    its public part.
+    """
     ListPartners: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.ListPartnersRequest, _partner_service_pb2.ListPartnersResponse]  # type: ignore[assignment]
     """Lists partners by partner id."""
     IssueCertificate: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.IssueCertificateRequest, _partner_service_pb2.IssueCertificateResponse]  # type: ignore[assignment]
@@ -113,10 +218,106 @@ class PartnerServiceAsyncStub(PartnerServiceStub):
     """
     ListCertificates: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.ListCertificatesRequest, _partner_service_pb2.ListCertificatesResponse]  # type: ignore[assignment]
     """Lists a partner's certificates, the newest first."""
+    DeletePartner: _aio.UnaryUnaryMultiCallable[_partner_service_pb2.DeletePartnerRequest, _partner_service_pb2.DeletePartnerResponse]  # type: ignore[assignment]
+    """Deletes an inactive partner (feature 1386). History and transactions stay; in the same
+    transaction personal data are erased: the responsible person and the address, users with their
+    passwords and sessions, notifications, requests. Its certificates are revoked, its identifiers
+    free, and its id is never given again. FAILED_PRECONDITION in any other state.
+    """
+    RequestPartnerRegistration: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.RequestPartnerRegistrationRequest, _partner_registration_pb2.RequestPartnerRegistrationResponse]  # type: ignore[assignment]
+    """Asks, as anybody, to become a partner (use case 1374). INVALID_ARGUMENT when the form is
+    incomplete or the partner contract is not accepted, ALREADY_EXISTS when the partner id or an
+    identifier is taken; nothing is kept then. RESOURCE_EXHAUSTED when too many requests wait, in
+    all or of the same responsible person.
+    """
+    TrackPartnerRegistration: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.TrackPartnerRegistrationRequest, _partner_registration_pb2.TrackPartnerRegistrationResponse]  # type: ignore[assignment]
+    """Shows an applicant how its request stands, with the reason of a refusal. NOT_FOUND for a
+    reference that is none, or no longer.
+    """
+    WithdrawPartnerRegistration: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.WithdrawPartnerRegistrationRequest, _partner_registration_pb2.WithdrawPartnerRegistrationResponse]  # type: ignore[assignment]
+    """Takes a waiting request back. Its personal data are erased. FAILED_PRECONDITION when it is
+    decided.
+    """
+    IssueFirstCertificate: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.IssueFirstCertificateRequest, _partner_registration_pb2.IssueFirstCertificateResponse]  # type: ignore[assignment]
+    """Issues the first certificate of an approved partner to whoever has the reference, once, within
+    30 days. FAILED_PRECONDITION before the approval and a second time.
+    """
+    CreateFirstAdministrator: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.CreateFirstAdministratorRequest, _partner_registration_pb2.CreateFirstAdministratorResponse]  # type: ignore[assignment]
+    """Creates the first administrator of an approved partner, with the one-time link for the
+    password, for whoever has the reference, once, within 30 days. FAILED_PRECONDITION before the
+    approval, a second time, and when the partner has an administrator.
+    """
+    GetPartnerRegistration: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.GetPartnerRegistrationRequest, _partner_registration_pb2.GetPartnerRegistrationResponse]  # type: ignore[assignment]
+    """Gives a registration request with its profile and history."""
+    ListPartnerRegistrations: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.ListPartnerRegistrationsRequest, _partner_registration_pb2.ListPartnerRegistrationsResponse]  # type: ignore[assignment]
+    """Lists registration requests, the oldest first."""
+    ApprovePartnerRegistration: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.ApprovePartnerRegistrationRequest, _partner_registration_pb2.ApprovePartnerRegistrationResponse]  # type: ignore[assignment]
+    """Registers the partner that a request asks for; it is not active yet. ALREADY_EXISTS when the id
+    or an identifier was taken meanwhile, FAILED_PRECONDITION when the request is decided or
+    withdrawn.
+    """
+    RefusePartnerRegistration: _aio.UnaryUnaryMultiCallable[_partner_registration_pb2.RefusePartnerRegistrationRequest, _partner_registration_pb2.RefusePartnerRegistrationResponse]  # type: ignore[assignment]
+    """Refuses a request with a reason that the applicant reads, also by e-mail. FAILED_PRECONDITION
+    when the request is decided or withdrawn.
+    """
+    GetPartnerContract: _aio.UnaryUnaryMultiCallable[_partner_contract_pb2.GetPartnerContractRequest, _partner_contract_pb2.GetPartnerContractResponse]  # type: ignore[assignment]
+    """Gives a version of the partner contract, the current one unless another is named."""
+    ListPartnerContracts: _aio.UnaryUnaryMultiCallable[_partner_contract_pb2.ListPartnerContractsRequest, _partner_contract_pb2.ListPartnerContractsResponse]  # type: ignore[assignment]
+    """Lists the versions of the partner contract, the latest first."""
+    PublishPartnerContract: _aio.UnaryUnaryMultiCallable[_partner_contract_pb2.PublishPartnerContractRequest, _partner_contract_pb2.PublishPartnerContractResponse]  # type: ignore[assignment]
+    """Publishes the next version of the partner contract. Partners keep the one that they accepted
+    until they accept this one, and are told of it. ABORTED when the version is not the next.
+    """
+    AcceptPartnerContract: _aio.UnaryUnaryMultiCallable[_partner_contract_pb2.AcceptPartnerContractRequest, _partner_contract_pb2.AcceptPartnerContractResponse]  # type: ignore[assignment]
+    """Accepts the current partner contract for the calling partner. FAILED_PRECONDITION when it has
+    accepted that already.
+    """
+    RequestPartnerChange: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.RequestPartnerChangeRequest, _partner_change_pb2.RequestPartnerChangeResponse]  # type: ignore[assignment]
+    """Asks for other account data of the calling partner (use cases 1376, 1378). INVALID_ARGUMENT
+    when the form is incomplete or changes nothing, ABORTED when the account has another revision,
+    ALREADY_EXISTS when another partner owns an identifier, FAILED_PRECONDITION when ten requests
+    wait.
+    """
+    RequestPartnerInactivation: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.RequestPartnerInactivationRequest, _partner_change_pb2.RequestPartnerInactivationResponse]  # type: ignore[assignment]
+    """Asks that the calling partner is inactivated (use case 1380). FAILED_PRECONDITION with
+    `BlockingContracts` while it is a party to contracts that are not terminated, or when it has
+    asked already.
+    """
+    WithdrawPartnerChange: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.WithdrawPartnerChangeRequest, _partner_change_pb2.WithdrawPartnerChangeResponse]  # type: ignore[assignment]
+    """Takes an own change request back. FAILED_PRECONDITION when it is decided."""
+    ApprovePartnerChange: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.ApprovePartnerChangeRequest, _partner_change_pb2.ApprovePartnerChangeResponse]  # type: ignore[assignment]
+    """Makes the account as a change request asks for. ABORTED when the account has changed since,
+    ALREADY_EXISTS when another partner owns an identifier now, FAILED_PRECONDITION when the
+    request is decided, or with `BlockingContracts` as for InactivatePartner.
+    """
+    RefusePartnerChange: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.RefusePartnerChangeRequest, _partner_change_pb2.RefusePartnerChangeResponse]  # type: ignore[assignment]
+    """Refuses a change request with a reason that the partner reads. FAILED_PRECONDITION when it is
+    decided.
+    """
+    GetPartnerChange: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.GetPartnerChangeRequest, _partner_change_pb2.GetPartnerChangeResponse]  # type: ignore[assignment]
+    """Gives a change request with what it changes, field by field."""
+    ListPartnerChanges: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.ListPartnerChangesRequest, _partner_change_pb2.ListPartnerChangesResponse]  # type: ignore[assignment]
+    """Lists change requests, the oldest first."""
+    ChangeResponsiblePerson: _aio.UnaryUnaryMultiCallable[_partner_change_pb2.ChangeResponsiblePersonRequest, _partner_change_pb2.ChangeResponsiblePersonResponse]  # type: ignore[assignment]
+    """Changes the responsible person of the calling partner at once: the marketplace has nothing to
+    check about it. All else about an account takes a change request. ABORTED when the account has
+    another revision.
+    """
+    SearchPartners: _aio.UnaryUnaryMultiCallable[_partner_search_pb2.SearchPartnersRequest, _partner_search_pb2.SearchPartnersResponse]  # type: ignore[assignment]
+    """Searches partners (use case 1373). Operators see all; a partner finds active ones, by what is
+    public.
+    """
+    GetPartnerSummary: _aio.UnaryUnaryMultiCallable[_partner_search_pb2.GetPartnerSummaryRequest, _partner_search_pb2.GetPartnerSummaryResponse]  # type: ignore[assignment]
+    """Gives what the caller may know of any partner (use case 1377): a partner the public part of an
+    active one, else NOT_FOUND.
+    """
+    ListPartnerEvents: _aio.UnaryUnaryMultiCallable[_partner_search_pb2.ListPartnerEventsRequest, _partner_search_pb2.ListPartnerEventsResponse]  # type: ignore[assignment]
+    """Lists what happened to an account, the oldest first (use case 1377)."""
 
 class PartnerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Registers business partners, says which of them may act, and gives them their certificates (use
-    cases 1374, 1379, 1380). A command that is repeated with its `request_id` gives its first result.
+    """Registers business partners, says which of them may act, gives them their certificates, changes
+    and deletes their accounts (use cases 1373, 1374, 1376 to 1380, feature 1386). A command that is
+    repeated with its `request_id` gives its first result.
     """
 
     @_abc_1.abstractmethod
@@ -181,7 +382,9 @@ class PartnerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _partner_service_pb2.GetPartnerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_partner_service_pb2.GetPartnerResponse, _abc.Awaitable[_partner_service_pb2.GetPartnerResponse]]:
-        """Gives one partner. A partner may see itself; another is NOT_FOUND to it."""
+        """Gives one partner. A partner may see itself; another is NOT_FOUND to it: GetPartnerSummary has
+        its public part.
+        """
 
     @_abc_1.abstractmethod
     def ListPartners(
@@ -219,5 +422,250 @@ class PartnerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_partner_service_pb2.ListCertificatesResponse, _abc.Awaitable[_partner_service_pb2.ListCertificatesResponse]]:
         """Lists a partner's certificates, the newest first."""
+
+    @_abc_1.abstractmethod
+    def DeletePartner(
+        self,
+        request: _partner_service_pb2.DeletePartnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_service_pb2.DeletePartnerResponse, _abc.Awaitable[_partner_service_pb2.DeletePartnerResponse]]:
+        """Deletes an inactive partner (feature 1386). History and transactions stay; in the same
+        transaction personal data are erased: the responsible person and the address, users with their
+        passwords and sessions, notifications, requests. Its certificates are revoked, its identifiers
+        free, and its id is never given again. FAILED_PRECONDITION in any other state.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestPartnerRegistration(
+        self,
+        request: _partner_registration_pb2.RequestPartnerRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.RequestPartnerRegistrationResponse, _abc.Awaitable[_partner_registration_pb2.RequestPartnerRegistrationResponse]]:
+        """Asks, as anybody, to become a partner (use case 1374). INVALID_ARGUMENT when the form is
+        incomplete or the partner contract is not accepted, ALREADY_EXISTS when the partner id or an
+        identifier is taken; nothing is kept then. RESOURCE_EXHAUSTED when too many requests wait, in
+        all or of the same responsible person.
+        """
+
+    @_abc_1.abstractmethod
+    def TrackPartnerRegistration(
+        self,
+        request: _partner_registration_pb2.TrackPartnerRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.TrackPartnerRegistrationResponse, _abc.Awaitable[_partner_registration_pb2.TrackPartnerRegistrationResponse]]:
+        """Shows an applicant how its request stands, with the reason of a refusal. NOT_FOUND for a
+        reference that is none, or no longer.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawPartnerRegistration(
+        self,
+        request: _partner_registration_pb2.WithdrawPartnerRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.WithdrawPartnerRegistrationResponse, _abc.Awaitable[_partner_registration_pb2.WithdrawPartnerRegistrationResponse]]:
+        """Takes a waiting request back. Its personal data are erased. FAILED_PRECONDITION when it is
+        decided.
+        """
+
+    @_abc_1.abstractmethod
+    def IssueFirstCertificate(
+        self,
+        request: _partner_registration_pb2.IssueFirstCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.IssueFirstCertificateResponse, _abc.Awaitable[_partner_registration_pb2.IssueFirstCertificateResponse]]:
+        """Issues the first certificate of an approved partner to whoever has the reference, once, within
+        30 days. FAILED_PRECONDITION before the approval and a second time.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateFirstAdministrator(
+        self,
+        request: _partner_registration_pb2.CreateFirstAdministratorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.CreateFirstAdministratorResponse, _abc.Awaitable[_partner_registration_pb2.CreateFirstAdministratorResponse]]:
+        """Creates the first administrator of an approved partner, with the one-time link for the
+        password, for whoever has the reference, once, within 30 days. FAILED_PRECONDITION before the
+        approval, a second time, and when the partner has an administrator.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPartnerRegistration(
+        self,
+        request: _partner_registration_pb2.GetPartnerRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.GetPartnerRegistrationResponse, _abc.Awaitable[_partner_registration_pb2.GetPartnerRegistrationResponse]]:
+        """Gives a registration request with its profile and history."""
+
+    @_abc_1.abstractmethod
+    def ListPartnerRegistrations(
+        self,
+        request: _partner_registration_pb2.ListPartnerRegistrationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.ListPartnerRegistrationsResponse, _abc.Awaitable[_partner_registration_pb2.ListPartnerRegistrationsResponse]]:
+        """Lists registration requests, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def ApprovePartnerRegistration(
+        self,
+        request: _partner_registration_pb2.ApprovePartnerRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.ApprovePartnerRegistrationResponse, _abc.Awaitable[_partner_registration_pb2.ApprovePartnerRegistrationResponse]]:
+        """Registers the partner that a request asks for; it is not active yet. ALREADY_EXISTS when the id
+        or an identifier was taken meanwhile, FAILED_PRECONDITION when the request is decided or
+        withdrawn.
+        """
+
+    @_abc_1.abstractmethod
+    def RefusePartnerRegistration(
+        self,
+        request: _partner_registration_pb2.RefusePartnerRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_registration_pb2.RefusePartnerRegistrationResponse, _abc.Awaitable[_partner_registration_pb2.RefusePartnerRegistrationResponse]]:
+        """Refuses a request with a reason that the applicant reads, also by e-mail. FAILED_PRECONDITION
+        when the request is decided or withdrawn.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPartnerContract(
+        self,
+        request: _partner_contract_pb2.GetPartnerContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_contract_pb2.GetPartnerContractResponse, _abc.Awaitable[_partner_contract_pb2.GetPartnerContractResponse]]:
+        """Gives a version of the partner contract, the current one unless another is named."""
+
+    @_abc_1.abstractmethod
+    def ListPartnerContracts(
+        self,
+        request: _partner_contract_pb2.ListPartnerContractsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_contract_pb2.ListPartnerContractsResponse, _abc.Awaitable[_partner_contract_pb2.ListPartnerContractsResponse]]:
+        """Lists the versions of the partner contract, the latest first."""
+
+    @_abc_1.abstractmethod
+    def PublishPartnerContract(
+        self,
+        request: _partner_contract_pb2.PublishPartnerContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_contract_pb2.PublishPartnerContractResponse, _abc.Awaitable[_partner_contract_pb2.PublishPartnerContractResponse]]:
+        """Publishes the next version of the partner contract. Partners keep the one that they accepted
+        until they accept this one, and are told of it. ABORTED when the version is not the next.
+        """
+
+    @_abc_1.abstractmethod
+    def AcceptPartnerContract(
+        self,
+        request: _partner_contract_pb2.AcceptPartnerContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_contract_pb2.AcceptPartnerContractResponse, _abc.Awaitable[_partner_contract_pb2.AcceptPartnerContractResponse]]:
+        """Accepts the current partner contract for the calling partner. FAILED_PRECONDITION when it has
+        accepted that already.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestPartnerChange(
+        self,
+        request: _partner_change_pb2.RequestPartnerChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.RequestPartnerChangeResponse, _abc.Awaitable[_partner_change_pb2.RequestPartnerChangeResponse]]:
+        """Asks for other account data of the calling partner (use cases 1376, 1378). INVALID_ARGUMENT
+        when the form is incomplete or changes nothing, ABORTED when the account has another revision,
+        ALREADY_EXISTS when another partner owns an identifier, FAILED_PRECONDITION when ten requests
+        wait.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestPartnerInactivation(
+        self,
+        request: _partner_change_pb2.RequestPartnerInactivationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.RequestPartnerInactivationResponse, _abc.Awaitable[_partner_change_pb2.RequestPartnerInactivationResponse]]:
+        """Asks that the calling partner is inactivated (use case 1380). FAILED_PRECONDITION with
+        `BlockingContracts` while it is a party to contracts that are not terminated, or when it has
+        asked already.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawPartnerChange(
+        self,
+        request: _partner_change_pb2.WithdrawPartnerChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.WithdrawPartnerChangeResponse, _abc.Awaitable[_partner_change_pb2.WithdrawPartnerChangeResponse]]:
+        """Takes an own change request back. FAILED_PRECONDITION when it is decided."""
+
+    @_abc_1.abstractmethod
+    def ApprovePartnerChange(
+        self,
+        request: _partner_change_pb2.ApprovePartnerChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.ApprovePartnerChangeResponse, _abc.Awaitable[_partner_change_pb2.ApprovePartnerChangeResponse]]:
+        """Makes the account as a change request asks for. ABORTED when the account has changed since,
+        ALREADY_EXISTS when another partner owns an identifier now, FAILED_PRECONDITION when the
+        request is decided, or with `BlockingContracts` as for InactivatePartner.
+        """
+
+    @_abc_1.abstractmethod
+    def RefusePartnerChange(
+        self,
+        request: _partner_change_pb2.RefusePartnerChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.RefusePartnerChangeResponse, _abc.Awaitable[_partner_change_pb2.RefusePartnerChangeResponse]]:
+        """Refuses a change request with a reason that the partner reads. FAILED_PRECONDITION when it is
+        decided.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPartnerChange(
+        self,
+        request: _partner_change_pb2.GetPartnerChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.GetPartnerChangeResponse, _abc.Awaitable[_partner_change_pb2.GetPartnerChangeResponse]]:
+        """Gives a change request with what it changes, field by field."""
+
+    @_abc_1.abstractmethod
+    def ListPartnerChanges(
+        self,
+        request: _partner_change_pb2.ListPartnerChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.ListPartnerChangesResponse, _abc.Awaitable[_partner_change_pb2.ListPartnerChangesResponse]]:
+        """Lists change requests, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def ChangeResponsiblePerson(
+        self,
+        request: _partner_change_pb2.ChangeResponsiblePersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_change_pb2.ChangeResponsiblePersonResponse, _abc.Awaitable[_partner_change_pb2.ChangeResponsiblePersonResponse]]:
+        """Changes the responsible person of the calling partner at once: the marketplace has nothing to
+        check about it. All else about an account takes a change request. ABORTED when the account has
+        another revision.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchPartners(
+        self,
+        request: _partner_search_pb2.SearchPartnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_search_pb2.SearchPartnersResponse, _abc.Awaitable[_partner_search_pb2.SearchPartnersResponse]]:
+        """Searches partners (use case 1373). Operators see all; a partner finds active ones, by what is
+        public.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPartnerSummary(
+        self,
+        request: _partner_search_pb2.GetPartnerSummaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_search_pb2.GetPartnerSummaryResponse, _abc.Awaitable[_partner_search_pb2.GetPartnerSummaryResponse]]:
+        """Gives what the caller may know of any partner (use case 1377): a partner the public part of an
+        active one, else NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPartnerEvents(
+        self,
+        request: _partner_search_pb2.ListPartnerEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_search_pb2.ListPartnerEventsResponse, _abc.Awaitable[_partner_search_pb2.ListPartnerEventsResponse]]:
+        """Lists what happened to an account, the oldest first (use case 1377)."""
 
 def add_PartnerServiceServicer_to_server(servicer: PartnerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
