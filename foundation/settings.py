@@ -6,6 +6,7 @@ the file. The file is `gemarket.toml` in the data folder, or the one that `GEMAR
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -135,6 +136,28 @@ class SmtpSettings(BaseModel):
         return self
 
 
+class ServiceSettings(BaseModel):
+    """What the market asks of the services that partners register."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Whether the technical operator has to approve what a provider publishes.
+    publication_needs_operator: bool = False
+    #: Networks in CIDR notation in which endpoints may be besides the public addresses of the
+    #: Internet. Every one of them is a way from any partner into that network.
+    endpoint_networks_allowed: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+
+    @field_validator("endpoint_networks_allowed")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                raise ValueError("must be networks such as 10.1.0.0/16 or fd00:1::/32") from None
+        return value
+
+
 class Settings(BaseSettings):
     """How one market runs; wrong settings raise SettingsError, which names each wrong key."""
 
@@ -165,6 +188,7 @@ class Settings(BaseSettings):
     tls: TlsSettings = TlsSettings()
     #: None means that the market sends no e-mail.
     smtp: SmtpSettings | None = None
+    services: ServiceSettings = ServiceSettings()
 
     def __init__(self, **values: Any) -> None:
         _refuse_unknown(os.environ)
@@ -234,6 +258,7 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
         "limits": LimitSettings,
         "tls": TlsSettings,
         "smtp": SmtpSettings,
+        "services": ServiceSettings,
     }
     for group, model in groups.items():
         prefix = f"{PREFIX}{group.upper()}{_NESTED}"

@@ -7,6 +7,7 @@ from types import ModuleType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from foundation.certificates import CertificateAuthority
+from foundation.settings import ServiceSettings
 from foundation.validation import violations
 from gem.marketplace.v1 import (
     contract_service_pb2,
@@ -18,6 +19,7 @@ from gem.marketplace.v1 import (
     transaction_service_pb2,
 )
 from gem.options.v1 import options_pb2
+from gemarket.limits import endpoint_check
 from interceptors.core_services import CoreServices
 from interceptors.health import SERVICE as HEALTH
 from interceptors.health import HealthServicer
@@ -48,8 +50,10 @@ def core_services(
     notices: NoticeFeed,
     *,
     sends_email: bool,
+    services: ServiceSettings | None = None,
 ) -> CoreServices:
     """Register every core service of the marketplace."""
+    asked = services or ServiceSettings()
     commands = Commands(engine, effective=barrier.wait)
     core = CoreServices(violations)
     sessions = SessionParts(engine, PasswordHashing(), session_limits)
@@ -60,7 +64,14 @@ def core_services(
             PartnerServicer(commands, Authority(authority, authority.trust_domain)),
         ),
         (interface_catalog_service_pb2, InterfaceCatalogServicer(commands)),
-        (service_registry_service_pb2, ServiceRegistryServicer(commands)),
+        (
+            service_registry_service_pb2,
+            ServiceRegistryServicer(
+                commands,
+                endpoints=endpoint_check(asked),
+                publication_needs_operator=asked.publication_needs_operator,
+            ),
+        ),
         (contract_service_pb2, ContractServicer(commands)),
         (transaction_service_pb2, TransactionServicer(engine)),
         (

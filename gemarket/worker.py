@@ -27,6 +27,7 @@ from gemarket.layout import Layout
 from gemarket.limits import (
     admission_limits,
     channel_limits,
+    endpoint_check,
     router_limits,
     server_limits,
     session_limits,
@@ -105,7 +106,15 @@ async def serve(config: WorkerConfig) -> None:
         routes = FreshRoutes(feed, limits.snapshot_max_age_s)
         lasting = session_limits(limits)
         barrier, sends = RoutingBarrier(feed), settings.smtp is not None
-        core = core_services(engine, authority, barrier, lasting, notices, sends_email=sends)
+        core = core_services(
+            engine,
+            authority,
+            barrier,
+            lasting,
+            notices,
+            sends_email=sends,
+            services=settings.services,
+        )
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)
         known = KnownMethods(core, feed)
@@ -165,7 +174,8 @@ def _open_channels(stack: AsyncExitStack, settings: Settings, layout: Layout) ->
     """Make the transport towards providers; it ends with the stack."""
     certificate = marketplace_certificate(layout.router)
     limits = channel_limits(settings.limits)
-    channels = ProviderChannels(certificate, settings.trust_domain, limits)
+    endpoints = endpoint_check(settings.services)
+    channels = ProviderChannels(certificate, settings.trust_domain, limits, endpoints=endpoints)
     stack.push_async_callback(channels.close)
     return channels
 

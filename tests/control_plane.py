@@ -29,6 +29,7 @@ from interceptors.call import Caller
 from interceptors.core_services import CoreServices
 from marketplace.certificate_servicer import Authority
 from marketplace.contract_servicer import ContractServicer
+from marketplace.endpoint_policy import EndpointCheck
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
@@ -89,11 +90,18 @@ class ControlPlane:
     """The services over one database; `clock` can be set."""
 
     def __init__(
-        self, engine: AsyncEngine, authority: CertificateAuthority, notices: NoticeFeed
+        self,
+        engine: AsyncEngine,
+        authority: CertificateAuthority,
+        notices: NoticeFeed,
+        *,
+        publication_needs_operator: bool = False,
     ) -> None:
         self.engine = engine
         self.notices = notices
         self.now: datetime | None = None
+        #: Addresses of host names; any other name has a public one.
+        self.hosts: dict[str, list[str]] = {}
         self._numbers = itertools.count(1)
         self._core = CoreServices(violations)
         self._access = AccessCheck(self._core.access(), lambda _: False)
@@ -103,12 +111,19 @@ class ControlPlane:
                 commands, Authority(authority, authority.trust_domain)
             ),
             "InterfaceCatalogService": InterfaceCatalogServicer(commands),
-            "ServiceRegistryService": ServiceRegistryServicer(commands),
+            "ServiceRegistryService": ServiceRegistryServicer(
+                commands,
+                endpoints=EndpointCheck(resolve=self._resolve),
+                publication_needs_operator=publication_needs_operator,
+            ),
             "ContractService": ContractServicer(commands),
             "NotificationService": NotificationServicer(commands, notices, sends_email=True),
         }
         for name, servicer in servicers.items():
             self._core.add(_descriptor(name), servicer)
+
+    async def _resolve(self, host: str) -> list[str]:
+        return self.hosts.get(host, ["11.22.33.44"])
 
     async def ask(self, who: str, method: str, **fields: Any) -> Any:
         """Call `Service/Method` as somebody; a command without `request_id` gets a fresh one."""
@@ -199,12 +214,14 @@ class ControlPlane:
 
 
 @asynccontextmanager
-async def control_plane(url: str, authority: CertificateAuthority) -> AsyncIterator[ControlPlane]:
+async def control_plane(
+    url: str, authority: CertificateAuthority, **choices: bool
+) -> AsyncIterator[ControlPlane]:
     """Open a control plane over a migrated database."""
     engine, notices = open_engine(url, 5), NoticeFeed(url)
     await notices.start()
     try:
-        yield ControlPlane(engine, authority, notices)
+        yield ControlPlane(engine, authority, notices, **choices)
     finally:
         await notices.stop()
         await engine.dispose()

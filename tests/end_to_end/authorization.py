@@ -162,7 +162,9 @@ _SERVICE_ROWS = {
         lambda t: registry.PublishServiceRequest(
             request_id=new_request_id(), service_id=t.service_id
         ),
-        FORBIDDEN,
+        HIDDEN,
+        provider=NOT_NOW,
+        seller=HIDDEN,
         business=FORBIDDEN,
         technical=NOT_NOW,
     ),
@@ -170,7 +172,9 @@ _SERVICE_ROWS = {
         lambda t: registry.StopServiceRequest(
             request_id=new_request_id(), service_id=t.hidden_service_id
         ),
-        FORBIDDEN,
+        HIDDEN,
+        provider=NOT_NOW,
+        seller=HIDDEN,
         business=FORBIDDEN,
         technical=NOT_NOW,
     ),
@@ -178,7 +182,9 @@ _SERVICE_ROWS = {
         lambda t: registry.StartServiceRequest(
             request_id=new_request_id(), service_id=t.hidden_service_id
         ),
-        FORBIDDEN,
+        HIDDEN,
+        provider=NOT_NOW,
+        seller=HIDDEN,
         business=FORBIDDEN,
         technical=NOT_NOW,
     ),

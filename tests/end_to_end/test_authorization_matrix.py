@@ -22,6 +22,7 @@ from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
 from tests.end_to_end.authorization import MATRIX as CORE_MATRIX
 from tests.end_to_end.authorization_notices import NOTICE_MATRIX
+from tests.end_to_end.authorization_services import SERVICE_MATRIX
 from tests.end_to_end.callers import CALLERS, USERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
 from tests.end_to_end.ledger import entries_of
@@ -33,7 +34,7 @@ from tests.proposals import upload
 #: Interfaces that other tests publish in the same market.
 _OF_TESTS = "acme."
 _OPERATOR_ID = "DE*MTX"
-MATRIX = {**NOTICE_MATRIX, **CORE_MATRIX}
+MATRIX = {**SERVICE_MATRIX, **NOTICE_MATRIX, **CORE_MATRIX}
 
 
 def fingerprint_of(identity: Identity) -> bytes:

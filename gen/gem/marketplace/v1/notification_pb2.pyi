@@ -50,6 +50,22 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A version of a standard interface was published; told to those whose preference asks for it."""
     NOTIFICATION_KIND_SERVICE_MESSAGE: _NotificationKind.ValueType  # 12
     """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+    NOTIFICATION_KIND_SERVICE_CHANGED: _NotificationKind.ValueType  # 40
+    """Anything else happened to a service, as the text says; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_DISABLED: _NotificationKind.ValueType  # 41
+    """A service was disabled for good; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_ENABLED: _NotificationKind.ValueType  # 42
+    """A service is enabled again; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_VERSION_PREPARED: _NotificationKind.ValueType  # 43
+    """A new version of a service was prepared; told to its provider and to those who have a contract
+    for it.
+    """
+    NOTIFICATION_KIND_SERVICE_VERSION_PUBLISHED: _NotificationKind.ValueType  # 44
+    """A new version of a service was published; told to its provider and to those who have a contract
+    for it.
+    """
+    NOTIFICATION_KIND_SERVICE_STEP_REFUSED: _NotificationKind.ValueType  # 45
+    """A step of a service was refused because of contracts; told to its provider."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a notification is about."""
@@ -80,6 +96,22 @@ NOTIFICATION_KIND_INTERFACE_PUBLISHED: NotificationKind.ValueType  # 11
 """A version of a standard interface was published; told to those whose preference asks for it."""
 NOTIFICATION_KIND_SERVICE_MESSAGE: NotificationKind.ValueType  # 12
 """A provider or an operator wrote to those who have a contract for a service (use case 1687)."""
+NOTIFICATION_KIND_SERVICE_CHANGED: NotificationKind.ValueType  # 40
+"""Anything else happened to a service, as the text says; told to its provider."""
+NOTIFICATION_KIND_SERVICE_DISABLED: NotificationKind.ValueType  # 41
+"""A service was disabled for good; told to its provider."""
+NOTIFICATION_KIND_SERVICE_ENABLED: NotificationKind.ValueType  # 42
+"""A service is enabled again; told to its provider."""
+NOTIFICATION_KIND_SERVICE_VERSION_PREPARED: NotificationKind.ValueType  # 43
+"""A new version of a service was prepared; told to its provider and to those who have a contract
+for it.
+"""
+NOTIFICATION_KIND_SERVICE_VERSION_PUBLISHED: NotificationKind.ValueType  # 44
+"""A new version of a service was published; told to its provider and to those who have a contract
+for it.
+"""
+NOTIFICATION_KIND_SERVICE_STEP_REFUSED: NotificationKind.ValueType  # 45
+"""A step of a service was refused because of contracts; told to its provider."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _DeliveryFailure:

@@ -25,11 +25,16 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import paging_pb2 as gem_dot_common_dot_v1_dot_paging__pb2
 from gem.marketplace.v1 import contract_pb2 as gem_dot_marketplace_dot_v1_dot_contract__pb2
+from gem.marketplace.v1 import interface_pb2 as gem_dot_marketplace_dot_v1_dot_interface__pb2
 from gem.marketplace.v1 import service_pb2 as gem_dot_marketplace_dot_v1_dot_service__pb2
+from gem.marketplace.v1 import service_hosting_pb2 as gem_dot_marketplace_dot_v1_dot_service__hosting__pb2
+from gem.marketplace.v1 import service_lifecycle_pb2 as gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2
+from gem.marketplace.v1 import service_search_pb2 as gem_dot_marketplace_dot_v1_dot_service__search__pb2
+from gem.marketplace.v1 import service_version_pb2 as gem_dot_marketplace_dot_v1_dot_service__version__pb2
 from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1gem/marketplace/v1/service_registry_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a!gem/marketplace/v1/contract.proto\x1a gem/marketplace/v1/service.proto\x1a\x1cgem/options/v1/options.proto\"\x9d\x03\n\x16RegisterServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x0b\x64\x65scription\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\"\n\x0einterface_name\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x11interface_version\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x37\n\x0fservice_version\x18\x06 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._+-]{1,64}$\x12\x1c\n\x08\x65ndpoint\x18\x07 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\x12;\n\x08offering\x18\x08 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTermsB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n&accepted_registration_contract_version\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"G\n\x17RegisterServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"j\n\x15PublishServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"F\n\x16PublishServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"g\n\x12StopServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x13StopServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"h\n\x13StartServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x14StartServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"\x8f\x01\n\x1c\x43hangeServiceEndpointRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x08\x65ndpoint\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\"M\n\x1d\x43hangeServiceEndpointResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"2\n\x11GetServiceRequest\x12\x1d\n\nservice_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"B\n\x12GetServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"\xba\x01\n\x13ListServicesRequest\x12 \n\x0einterface_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .gem.marketplace.v1.ServiceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x04 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"w\n\x14ListServicesResponse\x12\x38\n\x08services\x18\x01 \x03(\x0b\x32\x1b.gem.marketplace.v1.ServiceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xbb\x06\n\x16ServiceRegistryService\x12u\n\x0fRegisterService\x12*.gem.marketplace.v1.RegisterServiceRequest\x1a+.gem.marketplace.v1.RegisterServiceResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12q\n\x0ePublishService\x12).gem.marketplace.v1.PublishServiceRequest\x1a*.gem.marketplace.v1.PublishServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12h\n\x0bStopService\x12&.gem.marketplace.v1.StopServiceRequest\x1a\'.gem.marketplace.v1.StopServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12k\n\x0cStartService\x12\'.gem.marketplace.v1.StartServiceRequest\x1a(.gem.marketplace.v1.StartServiceResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12\x87\x01\n\x15\x43hangeServiceEndpoint\x12\x30.gem.marketplace.v1.ChangeServiceEndpointRequest\x1a\x31.gem.marketplace.v1.ChangeServiceEndpointResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12g\n\nGetService\x12%.gem.marketplace.v1.GetServiceRequest\x1a&.gem.marketplace.v1.GetServiceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0cListServices\x12\'.gem.marketplace.v1.ListServicesRequest\x1a(.gem.marketplace.v1.ListServicesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1gem/marketplace/v1/service_registry_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a!gem/marketplace/v1/contract.proto\x1a\"gem/marketplace/v1/interface.proto\x1a gem/marketplace/v1/service.proto\x1a(gem/marketplace/v1/service_hosting.proto\x1a*gem/marketplace/v1/service_lifecycle.proto\x1a\'gem/marketplace/v1/service_search.proto\x1a(gem/marketplace/v1/service_version.proto\x1a\x1cgem/options/v1/options.proto\"\xa4\x04\n\x16RegisterServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\x0b\x64\x65scription\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xa0\x1f\x12\"\n\x0einterface_name\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x11interface_version\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x37\n\x0fservice_version\x18\x06 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._+-]{1,64}$\x12\x1c\n\x08\x65ndpoint\x18\x07 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\x12;\n\x08offering\x18\x08 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTermsB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n&accepted_registration_contract_version\x18\t \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x35\n\x08keywords\x18\x14 \x01(\x0b\x32#.gem.marketplace.v1.ServiceKeywords\x12\x33\n\x07hosting\x18\x15 \x01(\x0b\x32\".gem.marketplace.v1.ServiceHosting\x12\x19\n\x08image_id\x18\x16 \x01(\tB\x07\xbaH\x04r\x02\x18@\"G\n\x17RegisterServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"j\n\x15PublishServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"F\n\x16PublishServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"g\n\x12StopServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"C\n\x13StopServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"h\n\x13StartServiceRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"D\n\x14StartServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"\x8f\x01\n\x1c\x43hangeServiceEndpointRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1d\n\nservice_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\x1c\n\x08\x65ndpoint\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xac\x02\"M\n\x1d\x43hangeServiceEndpointResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\"2\n\x11GetServiceRequest\x12\x1d\n\nservice_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\xf7\x01\n\x12GetServiceResponse\x12,\n\x07service\x18\x01 \x01(\x0b\x32\x1b.gem.marketplace.v1.Service\x12\x30\n\tinterface\x18\x14 \x01(\x0b\x32\x1d.gem.marketplace.v1.Interface\x12\x39\n\tcontracts\x18\x15 \x03(\x0b\x32\x1c.gem.marketplace.v1.ContractB\x08\xbaH\x05\x92\x01\x02\x10\x64\x12\x46\n\x10related_services\x18\x16 \x03(\x0b\x32\".gem.marketplace.v1.RelatedServiceB\x08\xbaH\x05\x92\x01\x02\x10\x14\"\xba\x01\n\x13ListServicesRequest\x12 \n\x0einterface_name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x39\n\x05state\x18\x03 \x01(\x0e\x32 .gem.marketplace.v1.ServiceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x04 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"w\n\x14ListServicesResponse\x12\x38\n\x08services\x18\x01 \x03(\x0b\x32\x1b.gem.marketplace.v1.ServiceB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xf3\x18\n\x16ServiceRegistryService\x12u\n\x0fRegisterService\x12*.gem.marketplace.v1.RegisterServiceRequest\x1a+.gem.marketplace.v1.RegisterServiceResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12s\n\x0ePublishService\x12).gem.marketplace.v1.PublishServiceRequest\x1a*.gem.marketplace.v1.PublishServiceResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12j\n\x0bStopService\x12&.gem.marketplace.v1.StopServiceRequest\x1a\'.gem.marketplace.v1.StopServiceResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12m\n\x0cStartService\x12\'.gem.marketplace.v1.StartServiceRequest\x1a(.gem.marketplace.v1.StartServiceResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12\x87\x01\n\x15\x43hangeServiceEndpoint\x12\x30.gem.marketplace.v1.ChangeServiceEndpointRequest\x1a\x31.gem.marketplace.v1.ChangeServiceEndpointResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12\x8e\x01\n\x17GetRegistrationContract\x12\x32.gem.marketplace.v1.GetRegistrationContractRequest\x1a\x33.gem.marketplace.v1.GetRegistrationContractResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x98\x01\n\x1bPublishRegistrationContract\x12\x36.gem.marketplace.v1.PublishRegistrationContractRequest\x1a\x37.gem.marketplace.v1.PublishRegistrationContractResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12\x84\x01\n\x14RegisterServiceImage\x12/.gem.marketplace.v1.RegisterServiceImageRequest\x1a\x30.gem.marketplace.v1.RegisterServiceImageResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12|\n\x11ListServiceImages\x12,.gem.marketplace.v1.ListServiceImagesRequest\x1a-.gem.marketplace.v1.ListServiceImagesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x90\x01\n\x18\x43hangeServiceDescription\x12\x33.gem.marketplace.v1.ChangeServiceDescriptionRequest\x1a\x34.gem.marketplace.v1.ChangeServiceDescriptionResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12z\n\x11RefusePublication\x12,.gem.marketplace.v1.RefusePublicationRequest\x1a-.gem.marketplace.v1.RefusePublicationResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x03\x12s\n\x0e\x44isableService\x12).gem.marketplace.v1.DisableServiceRequest\x1a*.gem.marketplace.v1.DisableServiceResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12p\n\rEnableService\x12(.gem.marketplace.v1.EnableServiceRequest\x1a).gem.marketplace.v1.EnableServiceResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12p\n\rDeleteService\x12(.gem.marketplace.v1.DeleteServiceRequest\x1a).gem.marketplace.v1.DeleteServiceResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12\x87\x01\n\x15PrepareServiceVersion\x12\x30.gem.marketplace.v1.PrepareServiceVersionRequest\x1a\x31.gem.marketplace.v1.PrepareServiceVersionResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12\x88\x01\n\x15PublishServiceVersion\x12\x30.gem.marketplace.v1.PublishServiceVersionRequest\x1a\x31.gem.marketplace.v1.PublishServiceVersionResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x07\x03\x12\x8a\x01\n\x16WithdrawServiceVersion\x12\x31.gem.marketplace.v1.WithdrawServiceVersionRequest\x1a\x32.gem.marketplace.v1.WithdrawServiceVersionResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12\x82\x01\n\x13ListServiceVersions\x12..gem.marketplace.v1.ListServiceVersionsRequest\x1a/.gem.marketplace.v1.ListServiceVersionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12|\n\x11ListServiceEvents\x12,.gem.marketplace.v1.ListServiceEventsRequest\x1a-.gem.marketplace.v1.ListServiceEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12~\n\x12SetRelatedServices\x12-.gem.marketplace.v1.SetRelatedServicesRequest\x1a..gem.marketplace.v1.SetRelatedServicesResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12~\n\x12SetCrossSaleOptOut\x12-.gem.marketplace.v1.SetCrossSaleOptOutRequest\x1a..gem.marketplace.v1.SetCrossSaleOptOutResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12}\n\x12GetCrossSaleOptOut\x12-.gem.marketplace.v1.GetCrossSaleOptOutRequest\x1a..gem.marketplace.v1.GetCrossSaleOptOutResponse\"\x08\x90\x02\x01\xfa\x9f\x19\x01\x01\x12s\n\x0eSearchServices\x12).gem.marketplace.v1.SearchServicesRequest\x1a*.gem.marketplace.v1.SearchServicesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12g\n\nGetService\x12%.gem.marketplace.v1.GetServiceRequest\x1a&.gem.marketplace.v1.GetServiceResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0cListServices\x12\'.gem.marketplace.v1.ListServicesRequest\x1a(.gem.marketplace.v1.ListServicesResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERSERVICEREQUEST'].fields_by_name['offering']._serialized_options = b'\272H\003\310\001\001'
   _globals['_REGISTERSERVICEREQUEST'].fields_by_name['accepted_registration_contract_version']._loaded_options = None
   _globals['_REGISTERSERVICEREQUEST'].fields_by_name['accepted_registration_contract_version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_REGISTERSERVICEREQUEST'].fields_by_name['image_id']._loaded_options = None
+  _globals['_REGISTERSERVICEREQUEST'].fields_by_name['image_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_PUBLISHSERVICEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_PUBLISHSERVICEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_PUBLISHSERVICEREQUEST'].fields_by_name['service_id']._loaded_options = None
@@ -74,6 +81,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGESERVICEENDPOINTREQUEST'].fields_by_name['endpoint']._serialized_options = b'\272H\007r\005\020\003\030\254\002'
   _globals['_GETSERVICEREQUEST'].fields_by_name['service_id']._loaded_options = None
   _globals['_GETSERVICEREQUEST'].fields_by_name['service_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_GETSERVICERESPONSE'].fields_by_name['contracts']._loaded_options = None
+  _globals['_GETSERVICERESPONSE'].fields_by_name['contracts']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_GETSERVICERESPONSE'].fields_by_name['related_services']._loaded_options = None
+  _globals['_GETSERVICERESPONSE'].fields_by_name['related_services']._serialized_options = b'\272H\005\222\001\002\020\024'
   _globals['_LISTSERVICESREQUEST'].fields_by_name['interface_name']._loaded_options = None
   _globals['_LISTSERVICESREQUEST'].fields_by_name['interface_name']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_LISTSERVICESREQUEST'].fields_by_name['provider_id']._loaded_options = None
@@ -85,45 +96,81 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RegisterService']._loaded_options = None
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RegisterService']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PublishService']._loaded_options = None
-  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PublishService']._serialized_options = b'\220\002\002\372\237\031\001\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PublishService']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['StopService']._loaded_options = None
-  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['StopService']._serialized_options = b'\220\002\002\372\237\031\001\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['StopService']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['StartService']._loaded_options = None
-  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['StartService']._serialized_options = b'\220\002\002\372\237\031\001\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['StartService']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ChangeServiceEndpoint']._loaded_options = None
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ChangeServiceEndpoint']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetRegistrationContract']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetRegistrationContract']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PublishRegistrationContract']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PublishRegistrationContract']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RegisterServiceImage']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RegisterServiceImage']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceImages']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceImages']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ChangeServiceDescription']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ChangeServiceDescription']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RefusePublication']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['RefusePublication']._serialized_options = b'\220\002\002\372\237\031\001\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DisableService']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DisableService']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['EnableService']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['EnableService']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DeleteService']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['DeleteService']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PrepareServiceVersion']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PrepareServiceVersion']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PublishServiceVersion']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['PublishServiceVersion']._serialized_options = b'\220\002\002\372\237\031\003\001\007\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['WithdrawServiceVersion']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['WithdrawServiceVersion']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceVersions']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceVersions']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceEvents']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServiceEvents']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['SetRelatedServices']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['SetRelatedServices']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['SetCrossSaleOptOut']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['SetCrossSaleOptOut']._serialized_options = b'\220\002\002\372\237\031\002\001\006'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetCrossSaleOptOut']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetCrossSaleOptOut']._serialized_options = b'\220\002\001\372\237\031\001\001'
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['SearchServices']._loaded_options = None
+  _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['SearchServices']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetService']._loaded_options = None
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['GetService']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServices']._loaded_options = None
   _globals['_SERVICEREGISTRYSERVICE'].methods_by_name['ListServices']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
-  _globals['_REGISTERSERVICEREQUEST']._serialized_start=230
-  _globals['_REGISTERSERVICEREQUEST']._serialized_end=643
-  _globals['_REGISTERSERVICERESPONSE']._serialized_start=645
-  _globals['_REGISTERSERVICERESPONSE']._serialized_end=716
-  _globals['_PUBLISHSERVICEREQUEST']._serialized_start=718
-  _globals['_PUBLISHSERVICEREQUEST']._serialized_end=824
-  _globals['_PUBLISHSERVICERESPONSE']._serialized_start=826
-  _globals['_PUBLISHSERVICERESPONSE']._serialized_end=896
-  _globals['_STOPSERVICEREQUEST']._serialized_start=898
-  _globals['_STOPSERVICEREQUEST']._serialized_end=1001
-  _globals['_STOPSERVICERESPONSE']._serialized_start=1003
-  _globals['_STOPSERVICERESPONSE']._serialized_end=1070
-  _globals['_STARTSERVICEREQUEST']._serialized_start=1072
-  _globals['_STARTSERVICEREQUEST']._serialized_end=1176
-  _globals['_STARTSERVICERESPONSE']._serialized_start=1178
-  _globals['_STARTSERVICERESPONSE']._serialized_end=1246
-  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_start=1249
-  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_end=1392
-  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_start=1394
-  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_end=1471
-  _globals['_GETSERVICEREQUEST']._serialized_start=1473
-  _globals['_GETSERVICEREQUEST']._serialized_end=1523
-  _globals['_GETSERVICERESPONSE']._serialized_start=1525
-  _globals['_GETSERVICERESPONSE']._serialized_end=1591
-  _globals['_LISTSERVICESREQUEST']._serialized_start=1594
-  _globals['_LISTSERVICESREQUEST']._serialized_end=1780
-  _globals['_LISTSERVICESRESPONSE']._serialized_start=1782
-  _globals['_LISTSERVICESRESPONSE']._serialized_end=1901
-  _globals['_SERVICEREGISTRYSERVICE']._serialized_start=1904
-  _globals['_SERVICEREGISTRYSERVICE']._serialized_end=2731
+  _globals['_REGISTERSERVICEREQUEST']._serialized_start=435
+  _globals['_REGISTERSERVICEREQUEST']._serialized_end=983
+  _globals['_REGISTERSERVICERESPONSE']._serialized_start=985
+  _globals['_REGISTERSERVICERESPONSE']._serialized_end=1056
+  _globals['_PUBLISHSERVICEREQUEST']._serialized_start=1058
+  _globals['_PUBLISHSERVICEREQUEST']._serialized_end=1164
+  _globals['_PUBLISHSERVICERESPONSE']._serialized_start=1166
+  _globals['_PUBLISHSERVICERESPONSE']._serialized_end=1236
+  _globals['_STOPSERVICEREQUEST']._serialized_start=1238
+  _globals['_STOPSERVICEREQUEST']._serialized_end=1341
+  _globals['_STOPSERVICERESPONSE']._serialized_start=1343
+  _globals['_STOPSERVICERESPONSE']._serialized_end=1410
+  _globals['_STARTSERVICEREQUEST']._serialized_start=1412
+  _globals['_STARTSERVICEREQUEST']._serialized_end=1516
+  _globals['_STARTSERVICERESPONSE']._serialized_start=1518
+  _globals['_STARTSERVICERESPONSE']._serialized_end=1586
+  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_start=1589
+  _globals['_CHANGESERVICEENDPOINTREQUEST']._serialized_end=1732
+  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_start=1734
+  _globals['_CHANGESERVICEENDPOINTRESPONSE']._serialized_end=1811
+  _globals['_GETSERVICEREQUEST']._serialized_start=1813
+  _globals['_GETSERVICEREQUEST']._serialized_end=1863
+  _globals['_GETSERVICERESPONSE']._serialized_start=1866
+  _globals['_GETSERVICERESPONSE']._serialized_end=2113
+  _globals['_LISTSERVICESREQUEST']._serialized_start=2116
+  _globals['_LISTSERVICESREQUEST']._serialized_end=2302
+  _globals['_LISTSERVICESRESPONSE']._serialized_start=2304
+  _globals['_LISTSERVICESRESPONSE']._serialized_end=2423
+  _globals['_SERVICEREGISTRYSERVICE']._serialized_start=2426
+  _globals['_SERVICEREGISTRYSERVICE']._serialized_end=5613
 # @@protoc_insertion_point(module_scope)
