@@ -9,6 +9,7 @@ from grpc import aio
 from rich.console import Console
 from rich.table import Table
 
+from gem.marketplace.v1 import partner_service_pb2
 from gem.mesh.v1 import error_reason_pb2, provider_answer_pb2
 
 STATUS_KEY = "grpc-status-details-bin"
@@ -74,6 +75,7 @@ def details(status: status_pb2.Status) -> list[object]:
         error_details_pb2.ResourceInfo,
         provider_answer_pb2.ProviderAnswers,
         provider_answer_pb2.ProviderChoices,
+        partner_service_pb2.BlockingContracts,
     )
     found: list[object] = []
     for packed in status.details:
@@ -103,3 +105,6 @@ def show_failure(error: aio.AioRpcError) -> None:
         elif isinstance(detail, provider_answer_pb2.ProviderChoices):
             for choice in detail.choices:
                 errors.print(f"  gem-provider {choice.provider_id} (contract {choice.contract_id})")
+        elif isinstance(detail, partner_service_pb2.BlockingContracts):
+            for contract_id in detail.contract_ids:
+                errors.print(f"  in the way: contract {contract_id}", highlight=False)

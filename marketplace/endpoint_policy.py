@@ -21,8 +21,8 @@ Resolve = Callable[[str], Awaitable[Sequence[str]]]
 RESOLVE_TIMEOUT_S = 3.0
 #: Names with more addresses are refused.
 ADDRESSES_MAX = 32
-#: IPv6 addresses that stand for an IPv4 one in their last 32 bits (RFC 6052, 4291).
-_EMBEDDING = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::/96")))
+#: IPv6 addresses that a gateway turns into the IPv4 one in their last 32 bits (RFC 6052).
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NEVER_IPV6 = (ipaddress.ip_network("64:ff9b:1::/48"), ipaddress.ip_network("fec0::/10"))
 
 
@@ -154,16 +154,16 @@ def _embedded(address: _Address) -> _Address:
     meant = address.ipv4_mapped or address.sixtofour
     if meant is None and address.teredo is not None:
         meant = address.teredo[1]
-    if meant is None and any(address in network for network in _EMBEDDING):
+    if meant is None and address in _NAT64:
         meant = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return meant or address
 
 
 def _is_public(address: _Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
+        if address.ipv4_mapped is not None or address in _NAT64:
             # Only the address inside says anything.
-            return _is_public(address.ipv4_mapped)
+            return _is_public(_embedded(address))
         if address.scope_id is not None or any(address in each for each in _NEVER_IPV6):
             return False
     return address.is_global and not (

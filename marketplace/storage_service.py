@@ -242,8 +242,9 @@ class ServiceStorage:
 
 
 def service_of(row: Row[Any]) -> Service:
-    """Give the service of a row with the shown columns."""
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
+    """Give the service of a row that has the shown columns, and maybe others."""
+    shown = row._mapping  # noqa: SLF001  # SQLAlchemy's public name for it
+    values = {column.name: shown[column.name] for column in COLUMNS}
     own = {"state": ServiceState(row.state), "keywords": tuple(row.keywords)}
     return Service(**{**values, **own})
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gemarket.commands import authority, call, demo, doctor, imports, transactions, up
+from gemarket.commands import authority, call, demo, doctor, imports, services, transactions, up
 from gemarket.console import output
 
 application = typer.Typer(
@@ -42,3 +42,4 @@ application.command("doctor")(doctor.doctor)
 application.add_typer(authority.application, name="ca")
 application.add_typer(imports.application, name="import")
 application.add_typer(transactions.application, name="transactions")
+application.add_typer(services.application, name="services")
