@@ -11,6 +11,7 @@ from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
+from marketplace import storage_tables_service  # noqa: F401  # its tables are emptied too
 from marketplace.storage_tables import METADATA
 from tests.transaction_log_support import empty_log
 

@@ -82,6 +82,10 @@ async def _ask(channels: ProviderChannels, target: Target) -> bytes:
     return await channels.unary(target, METHOD, b"x", METADATA, 2.0)
 
 
+async def _written(channels: ProviderChannels, target: Target) -> None:
+    await channels.stream(target, METHOD, METADATA, 2.0).write(b"x")
+
+
 async def _refused(channels: ProviderChannels, target: Target) -> ProviderFailure:
     with pytest.raises(ProviderFailure) as failed:
         await _ask(channels, target)
@@ -99,8 +103,7 @@ async def test_nothing_is_sent_to_an_endpoint_inside_the_operators_network(
     failure = await _refused(channels, target)
     assert (failure.status, failure.reason, failure.never_sent) == (UNREACHABLE, NOT_ALLOWED, True)
     with pytest.raises(ProviderFailure) as failed:
-        stream = channels.stream(target, METHOD, METADATA, 2.0)
-        await stream.write(b"x")
+        await _written(channels, target)
     assert failed.value.reason == NOT_ALLOWED
     assert (trap.connections, channels.channels) == (0, 0)
     await trap.close()
