@@ -16,6 +16,7 @@ import uvloop
 from bench import router
 from bench.evse_search import evse_search
 from bench.routing_scale import routing_scale
+from bench.services_search import services_search
 from bench.transactions import transactions_export, transactions_search
 
 Benchmark = Callable[[], Awaitable[Mapping[str, object]]]
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "evse-search": evse_search,
     "transactions-search": transactions_search,
     "transactions-export": transactions_export,
+    "services-search": services_search,
     "workers": router.workers,
 }
 

@@ -1,4 +1,4 @@
-"""The search for services in PostgreSQL: trigrams find, word similarity ranks, keysets page.
+"""The search for services in PostgreSQL: trigrams find, likeness ranks, keysets page.
 
 A word is looked for as a LIKE pattern, which the GIN index of trigrams answers. A text that most
 services have would find most of them: only the first matches by the order of registration are
@@ -27,6 +27,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, SMALLINT
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,7 +41,7 @@ from marketplace.storage_tables import CONTRACT, INTERFACE_VERSION, PARTNER, SER
 from marketplace.storage_tables_service import SERVICE_HOSTING, SERVICE_WORD
 
 #: Matches of a text that are ranked.
-RANKED_MAX = 1000
+RANKED_MAX = 500
 #: Words of the dictionary that stand in for one that nothing has.
 _ALIKE_MAX = 5
 _TITLE_WEIGHT, _OTHER_WEIGHT = 700, 300
@@ -140,39 +141,30 @@ class ServiceSearch:
 
 def _related(relation: Relation, partner_id: str) -> ColumnElement[bool]:
     column = SERVICE.c
-    contracted = exists().where(
-        CONTRACT.c.service_id == column.service_id,
-        CONTRACT.c.requester_id == partner_id,
-        CONTRACT.c.state != "TERMINATED",
+    contracted = select(CONTRACT.c.service_id).where(
+        CONTRACT.c.requester_id == partner_id, CONTRACT.c.state != "TERMINATED"
     )
     if relation is Relation.OFFERED:
         return column.provider_id == partner_id
     if relation is Relation.CONTRACTED:
-        return column.service_id.in_(
-            select(CONTRACT.c.service_id).where(
-                CONTRACT.c.requester_id == partner_id, CONTRACT.c.state != "TERMINATED"
-            )
-        )
-    active = exists().where(
-        PARTNER.c.partner_id == column.provider_id, PARTNER.c.state == PartnerState.ACTIVE.value
-    )
+        return column.service_id.in_(contracted)
+    # Each a short list of what is not available, read once: joins would cost a step for each match.
+    inactive = select(PARTNER.c.partner_id).where(PARTNER.c.state != PartnerState.ACTIVE.value)
     return and_(
         column.state == ServiceState.PUBLISHED.value,
         column.provider_id != partner_id,
-        ~contracted,
-        active,
-        _may_call(partner_id),
+        column.service_id.not_in(contracted),
+        column.provider_id.not_in(inactive),
+        tuple_(column.interface_name, column.interface_version).not_in(_not_called(partner_id)),
     )
 
 
-def _may_call(partner_id: str) -> ColumnElement[bool]:
-    """Say whether a role of the partner may call the interface; no allowed role means any."""
+def _not_called(partner_id: str) -> Select[Any]:
+    """Give the interfaces that no role of the partner may call; no allowed role means any."""
     allowed = INTERFACE_VERSION.c.called_by
     roles = select(PARTNER.c.roles).where(PARTNER.c.partner_id == partner_id).scalar_subquery()
-    return exists().where(
-        INTERFACE_VERSION.c.interface_name == SERVICE.c.interface_name,
-        INTERFACE_VERSION.c.version == SERVICE.c.interface_version,
-        or_(allowed == cast([], ARRAY(SMALLINT)), allowed.overlap(roles)),
+    return select(INTERFACE_VERSION.c.interface_name, INTERFACE_VERSION.c.version).where(
+        allowed != cast([], ARRAY(SMALLINT)), ~allowed.overlap(roles)
     )
 
 
@@ -200,7 +192,9 @@ def _by_rank(
     )
     words = literal(" ".join(criteria.words), String)
     fit = func.word_similarity(words, found.c.title) * _TITLE_WEIGHT
-    fit += func.word_similarity(words, found.c.others) * _OTHER_WEIGHT
+    each = _OTHER_WEIGHT // len(criteria.words)
+    for word in criteria.words:
+        fit += case((found.c.others.icontains(word), each), else_=0)
     ranked = select(found.c.position, cast(fit, Integer).label("rank")).subquery("ranked")
     rank, position = ranked.c.rank, ranked.c.position
     shown = select(rank, position)

@@ -158,7 +158,7 @@ class SearchServicesResponse(_message.Message):
     @_builtins.property
     def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundService]:
         """The services of the page. Empty where nothing meets the criteria: who shows it to people says
-        so in words. With a text the best of the first 1000 matches, by the order of registration;
+        so in words. With a text the best of the first 500 matches, by the order of registration;
         without one all, in the order of registration. At most 200 on a page whatever its size.
         """
 
