@@ -106,15 +106,8 @@ async def serve(config: WorkerConfig) -> None:
         routes = FreshRoutes(feed, limits.snapshot_max_age_s)
         lasting = session_limits(limits)
         barrier, sends = RoutingBarrier(feed), settings.smtp is not None
-        core = core_services(
-            engine,
-            authority,
-            barrier,
-            lasting,
-            notices,
-            sends_email=sends,
-            services=settings.services,
-        )
+        shared, asked = (engine, authority, barrier, lasting, notices), settings.services
+        core = core_services(*shared, sends_email=sends, services=asked)
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)
         known = KnownMethods(core, feed)
