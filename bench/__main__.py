@@ -17,6 +17,7 @@ from bench import router
 from bench.evse_search import evse_search
 from bench.log_verify import log_verify
 from bench.routing_scale import routing_scale
+from bench.services_search import services_search
 from bench.transactions import transactions_export, transactions_search
 
 Benchmark = Callable[[], Awaitable[Mapping[str, object]]]
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "transactions-search": transactions_search,
     "transactions-export": transactions_export,
     "log-verify": log_verify,
+    "services-search": services_search,
     "workers": router.workers,
 }
 

@@ -22,6 +22,7 @@ from gem.options.v1 import options_pb2
 from gemarket.administration import Connection, PartnerPlan, ServicePlan, descriptor_set
 from gemarket.identity import Identity, channel_credentials
 from gemarket.market import Market
+from gemarket.options import LOOPBACK_NETWORKS
 from gemarket.ports import free_port
 from gemarket.supervisor import READY
 
@@ -81,6 +82,7 @@ async def market(workers: int = 1, **settings: object) -> AsyncIterator[Market]:
                 "session_port": 0,
                 "metrics_port": 0,
                 "workers": workers,
+                "services": {"endpoint_networks_allowed": LOOPBACK_NETWORKS},
                 **settings,
             }
         )

@@ -6,6 +6,7 @@ the file. The file is `gemarket.toml` in the data folder, or the one that `GEMAR
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -142,6 +143,30 @@ class SmtpSettings(BaseModel):
         return self
 
 
+class ServiceSettings(BaseModel):
+    """What the market asks of the services that partners register."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: Whether the technical operator has to approve what a provider publishes.
+    publication_needs_operator: bool = False
+    #: Whether a service has to be certified before it is published.
+    publication_needs_certification: bool = False
+    #: Networks in CIDR notation in which endpoints may be besides the public addresses of the
+    #: Internet. Every one of them is a way from any partner into that network.
+    endpoint_networks_allowed: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+
+    @field_validator("endpoint_networks_allowed")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                raise ValueError("must be networks such as 10.1.0.0/16 or fd00:1::/32") from None
+        return value
+
+
 class Settings(BaseSettings):
     """How one market runs; wrong settings raise SettingsError, which names each wrong key."""
 
@@ -168,12 +193,11 @@ class Settings(BaseSettings):
     trust_domain: str = Field(default="gem.example", max_length=200, pattern=_DOMAIN_NAME)
     #: Where spans go, `http://host:4317`; None means nowhere, at no cost.
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
-    #: Whether a service has to be certified before it is published.
-    publication_needs_certification: bool = False
     limits: LimitSettings = LimitSettings()
     tls: TlsSettings = TlsSettings()
     #: None means that the market sends no e-mail.
     smtp: SmtpSettings | None = None
+    services: ServiceSettings = ServiceSettings()
 
     def __init__(self, **values: Any) -> None:
         _refuse_unknown(os.environ)
@@ -243,6 +267,7 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
         "limits": LimitSettings,
         "tls": TlsSettings,
         "smtp": SmtpSettings,
+        "services": ServiceSettings,
     }
     for group, model in groups.items():
         prefix = f"{PREFIX}{group.upper()}{_NESTED}"

@@ -35,7 +35,7 @@ from marketplace.route_explanation_servicer import LeftOut
 from marketplace.routing_barrier import RoutingBarrier
 from marketplace.routing_feed import RoutingFeed
 from marketplace.saved_search_servicer import SavedSearchServicer
-from marketplace.service_registry import ServiceParts, ServiceRegistry
+from marketplace.service_registry import RegistryParts, ServiceRegistry
 from marketplace.service_request_servicer import ServiceRequestServicer
 from marketplace.session import SessionLimits
 from marketplace.session_servicer import SessionParts, SessionServicer
@@ -54,7 +54,7 @@ def core_services(
     *,
     sends_email: bool,
     left_out: LeftOut | None = None,
-    service_parts: ServiceParts,
+    service_parts: RegistryParts,
 ) -> CoreServices:
     """Register every core service of the marketplace.
 

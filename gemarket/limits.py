@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from foundation.settings import LimitSettings
+from foundation.settings import LimitSettings, ServiceSettings
 from interceptors.admission import AdmissionLimits
 from interceptors.grpc_server import ServerLimits
+from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
 from marketplace.provider_channels import ChannelLimits
 from marketplace.router.budget import RouterLimits
 from marketplace.session import SessionLimits
@@ -47,6 +48,11 @@ def session_limits(limits: LimitSettings) -> SessionLimits:
         idle=timedelta(seconds=limits.session_idle_s),
         longest=timedelta(seconds=limits.session_longest_s),
     )
+
+
+def endpoint_check(services: ServiceSettings) -> EndpointCheck:
+    """Give the policy of addresses, for the registry of services and for calls alike."""
+    return EndpointCheck(EndpointPolicy(services.endpoint_networks_allowed))
 
 
 def channel_limits(limits: LimitSettings) -> ChannelLimits:

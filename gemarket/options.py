@@ -11,6 +11,9 @@ import typer
 from foundation.settings import Settings
 from gemarket.layout import Layout
 
+#: What services of the demonstration are called at.
+LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
+
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Data directory of the market [env: GEMARKET_DATA_DIR; else .gemarket]."),
@@ -21,6 +24,14 @@ def layout_of(data_dir: Path | None) -> Layout:
     """Give the layout of the named data directory, or of the usual one."""
     chosen = data_dir or Path(os.environ.get("GEMARKET_DATA_DIR", ".gemarket"))
     return Layout(chosen.absolute())
+
+
+def allowing_loopback(settings: Settings) -> Settings:
+    """Let services be registered and called on this machine, where the reference partners run."""
+    services = settings.services
+    allowed = dict.fromkeys((*services.endpoint_networks_allowed, *LOOPBACK_NETWORKS))
+    changed = services.model_copy(update={"endpoint_networks_allowed": tuple(allowed)})
+    return settings.model_copy(update={"services": changed})
 
 
 def settings_of(data_dir: Path | None, **overrides: object) -> Settings:

@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from foundation.settings import Settings
 from gemarket.identity import Identity
 from gemarket.layout import Layout
-from marketplace.conformance_runner import ConformanceRunner, Market
+from gemarket.limits import endpoint_check
+from marketplace.conformance_endpoint import Market
+from marketplace.conformance_runner import ConformanceRunner
 from marketplace.router.transport import ProviderTransport
 from marketplace.service_content import ContentLimits
 from marketplace.service_content_sweep import keep_sweeping, sweep_files
-from marketplace.service_registry import ServiceParts
+from marketplace.service_registry import RegistryParts
 
 
 def marketplace_tls(identity: Identity) -> ssl.SSLContext:
@@ -30,27 +32,32 @@ def marketplace_tls(identity: Identity) -> ssl.SSLContext:
     return context
 
 
-def open_service_parts(
+def open_registry_parts(
     stack: AsyncExitStack,
     settings: Settings,
     layout: Layout,
     engine: AsyncEngine,
     transport: ProviderTransport,
-) -> ServiceParts:
+) -> RegistryParts:
     """Make what the service registry works with; runs and sweeps end with the stack."""
-    market = Market(transport, settings.trust_domain, partial(marketplace_tls, layout.router))
+    asked = settings.services
+    endpoints = endpoint_check(asked)
+    tls = partial(marketplace_tls, layout.router)
+    market = Market(transport, settings.trust_domain, tls, endpoints)
     runner = ConformanceRunner(engine, market)
     sweeping = keep_sweeping(runner.sweep, partial(sweep_files, engine))
     stack.push_async_callback(runner.close)
     stack.callback(asyncio.create_task(sweeping, name="sweep of services").cancel)
     limits = settings.limits
-    return ServiceParts(
+    return RegistryParts(
         runner=runner,
+        endpoints=endpoints,
         content=ContentLimits(
             file_bytes=limits.max_service_file_bytes,
             service_bytes=limits.max_service_files_bytes,
             provider_bytes=limits.max_provider_files_bytes,
         ),
         run_age_max=timedelta(days=limits.conformance_run_max_age_days),
-        publication_needs_certification=settings.publication_needs_certification,
+        publication_needs_operator=asked.publication_needs_operator,
+        publication_needs_certification=asked.publication_needs_certification,
     )

@@ -27,6 +27,7 @@ from gemarket.layout import Layout
 from gemarket.limits import (
     admission_limits,
     channel_limits,
+    endpoint_check,
     router_limits,
     server_limits,
     session_limits,
@@ -35,7 +36,7 @@ from gemarket.logs import configure_logs
 from gemarket.notices import open_notices, start_delivery
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
 from gemarket.rotation import keep_rotating, marketplace_certificate
-from gemarket.service_parts import open_service_parts
+from gemarket.service_parts import open_registry_parts
 from gemarket.spans import open_spans
 from interceptors.access import AccessCheck
 from interceptors.admission import Admission
@@ -111,7 +112,7 @@ async def serve(config: WorkerConfig) -> None:
         def left_out(provider_id: str, endpoint: str) -> bool:
             return router.leaves_out(provider_id, endpoint)
 
-        services = open_service_parts(stack, settings, layout, engine, channels)
+        services = open_registry_parts(stack, settings, layout, engine, channels)
         core = core_services(
             engine,
             authority,
@@ -183,7 +184,8 @@ def _open_channels(stack: AsyncExitStack, settings: Settings, layout: Layout) ->
     """Make the transport towards providers; it ends with the stack."""
     certificate = marketplace_certificate(layout.router)
     limits = channel_limits(settings.limits)
-    channels = ProviderChannels(certificate, settings.trust_domain, limits)
+    endpoints = endpoint_check(settings.services)
+    channels = ProviderChannels(certificate, settings.trust_domain, limits, endpoints=endpoints)
     stack.push_async_callback(channels.close)
     return channels
 

@@ -7,7 +7,6 @@ died, is abandoned by whichever worker notices first.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.certification import EVENT_OF_END, run_notice
 from marketplace.conformance import Check, CheckKind, ConformanceState, Outcome, Run, verdict
 from marketplace.conformance_checks import CONTRACT, MethodChecks
-from marketplace.conformance_endpoint import check_certificate
+from marketplace.conformance_endpoint import Market, check_certificate
 from marketplace.router.interface import compile_interface
 from marketplace.router.target import Price, Target
-from marketplace.router.transport import ProviderTransport
 from marketplace.service import Service
 from marketplace.storage_certification import MARKETPLACE, CertificationStorage
 from marketplace.storage_command import transaction
@@ -52,16 +50,6 @@ class ConformanceLimits:
     #: How often a run says that it is being worked at, and after what silence it is not.
     alive_every_s: float = 5.0
     silent_after_s: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """How the marketplace meets an endpoint: as itself, over mutual TLS."""
-
-    transport: ProviderTransport
-    trust_domain: str
-    #: Gives a context with the marketplace's certificate that trusts the market's authority.
-    tls: Callable[[], ssl.SSLContext]
 
 
 class ConformanceRunner:
@@ -147,7 +135,7 @@ class ConformanceRunner:
         name = provider_dns_name(market.trust_domain, service.provider_id)
         checks = [
             await check_certificate(
-                run.endpoint, name, market.tls(), self._clock(), limits.call_timeout_s
+                run.endpoint, name, market, self._clock(), limits.call_timeout_s
             )
         ]
         if checks[0].outcome is not Outcome.PASSED:

@@ -26,6 +26,7 @@ from marketplace.rendering import enum_member, enum_number, timestamp
 from marketplace.route_explanation_servicer import LeftOut, RouteExplanationServicer
 from marketplace.routing_change import RoutingChange
 from marketplace.service import check_role
+from marketplace.service_description_servicer import related_for
 from marketplace.service_registry_servicer import check_visible as check_service_visible
 from marketplace.service_registry_servicer import new_id
 from marketplace.storage_command import Commands, Work
@@ -63,8 +64,11 @@ class ContractServicer(RouteExplanationServicer):
 
         async def work(w: Work) -> contract_service_pb2.CreateContractResponse:
             contract = await self._agreed(w, request.offering_id, acceptance)
+            related = await related_for(w, contract.service_id, not_contracted=True)
             rendered = await _remembered(w, contract, ContractStep.CREATED)
-            return contract_service_pb2.CreateContractResponse(contract=rendered)
+            return contract_service_pb2.CreateContractResponse(
+                contract=rendered, related_services=related
+            )
 
         response = contract_service_pb2.CreateContractResponse
         return await self._commands.run(request, call, response, work)
@@ -148,6 +152,8 @@ class ContractServicer(RouteExplanationServicer):
         offering = await services.offering(offering_id)
         service = await services.shared(offering.service_id)
         check_service_visible(service, w.actor)
+        # Again, now that nobody withdraws it: a new version may have taken its place meanwhile.
+        offering = await services.offering(offering_id)
         requester = await PartnerStorage(w.connection).shared(w.actor.subject_id)
         provider = await PartnerStorage(w.connection).shared(service.provider_id)
         check_parties(service, requester, provider)

@@ -47,6 +47,12 @@ class NoticeKind(StrEnum):
     PARTNER_CHANGED = "PARTNER_CHANGED"
     PARTNER_CHANGE_REFUSED = "PARTNER_CHANGE_REFUSED"
     PARTNER_CONTRACT_PUBLISHED = "PARTNER_CONTRACT_PUBLISHED"
+    SERVICE_CHANGED = "SERVICE_CHANGED"
+    SERVICE_DISABLED = "SERVICE_DISABLED"
+    SERVICE_ENABLED = "SERVICE_ENABLED"
+    SERVICE_VERSION_PREPARED = "SERVICE_VERSION_PREPARED"
+    SERVICE_VERSION_PUBLISHED = "SERVICE_VERSION_PUBLISHED"
+    SERVICE_STEP_REFUSED = "SERVICE_STEP_REFUSED"
 
 
 #: The inbox that the marketplace's operators share; no partner's id has a slash.
@@ -81,6 +87,29 @@ _SERVICE_KINDS: Mapping[str, NoticeKind] = {
     ServiceStep.PUBLISHED: NoticeKind.SERVICE_PUBLISHED,
     ServiceStep.STOPPED: NoticeKind.SERVICE_STOPPED,
     ServiceStep.STARTED: NoticeKind.SERVICE_STARTED,
+    ServiceStep.VERSION_PREPARED: NoticeKind.SERVICE_VERSION_PREPARED,
+    ServiceStep.VERSION_PUBLISHED: NoticeKind.SERVICE_VERSION_PUBLISHED,
+}
+#: What a provider is told of its own service besides.
+_PROVIDER_KINDS: Mapping[str, NoticeKind] = {
+    **_SERVICE_KINDS,
+    ServiceStep.REGISTERED: NoticeKind.SERVICE_CHANGED,
+    ServiceStep.PUBLICATION_REQUESTED: NoticeKind.SERVICE_CHANGED,
+    ServiceStep.PUBLICATION_REFUSED: NoticeKind.SERVICE_CHANGED,
+    ServiceStep.VERSION_REQUESTED: NoticeKind.SERVICE_CHANGED,
+    ServiceStep.VERSION_WITHDRAWN: NoticeKind.SERVICE_CHANGED,
+    ServiceStep.DELETED: NoticeKind.SERVICE_CHANGED,
+    ServiceStep.DISABLED: NoticeKind.SERVICE_DISABLED,
+    ServiceStep.ENABLED: NoticeKind.SERVICE_ENABLED,
+}
+#: How a step is told, where its name is no past tense of a service.
+_SERVICE_WORDS: Mapping[str, str] = {
+    ServiceStep.PUBLICATION_REQUESTED: "waiting for the operator to publish it",
+    ServiceStep.PUBLICATION_REFUSED: "not published: its events tell why",
+    ServiceStep.VERSION_PREPARED: "given a new version that is not published yet",
+    ServiceStep.VERSION_REQUESTED: "given a version that waits for the operator to publish it",
+    ServiceStep.VERSION_WITHDRAWN: "left without its prepared version",
+    ServiceStep.VERSION_PUBLISHED: "brought to a new version",
 }
 _PARTNER_KINDS: Mapping[str, NoticeKind] = {
     PartnerStep.ACTIVATED: NoticeKind.PARTNER_ACTIVATED,
@@ -146,19 +175,50 @@ def service_notices(
     kind = _SERVICE_KINDS.get(step)
     if kind is None:
         return ()
-    words = step.value.lower()
-    text = f"Service {service.service_id} of {service.provider_id} was {words}."
     return tuple(
-        Notice(
-            recipient_id=requester_id,
-            kind=kind,
-            title=f"Service {words}",
-            text=text,
-            occurred_at=now,
-            service_id=service.service_id,
-            interface_name=service.interface_name,
-        )
-        for requester_id in requester_ids
+        _service_notice(service, kind, step, requester_id, now) for requester_id in requester_ids
+    )
+
+
+def provider_notices(service: Service, step: ServiceStep, now: datetime) -> tuple[Notice, ...]:
+    """Tell a provider what happened to its service; nothing of what it alone can do and sees."""
+    kind = _PROVIDER_KINDS.get(step)
+    if kind is None:
+        return ()
+    return (_service_notice(service, kind, step, service.provider_id, now),)
+
+
+def refusal_notices(
+    service: Service, what: str, contract_count: int, now: datetime
+) -> tuple[Notice, ...]:
+    """Tell a provider that contracts were in the way of a step (use cases 1486, 1494)."""
+    notice = Notice(
+        recipient_id=service.provider_id,
+        kind=NoticeKind.SERVICE_STEP_REFUSED,
+        title="Service not changed",
+        text=(
+            f"Service {service.service_id} was not {what}: {contract_count} of its contracts have"
+            " to be changed or terminated first."
+        ),
+        occurred_at=now,
+        service_id=service.service_id,
+        interface_name=service.interface_name,
+    )
+    return (notice,)
+
+
+def _service_notice(
+    service: Service, kind: NoticeKind, step: ServiceStep, recipient_id: str, now: datetime
+) -> Notice:
+    words = _SERVICE_WORDS.get(step, step.value.lower())
+    return Notice(
+        recipient_id=recipient_id,
+        kind=kind,
+        title=f"Service {step.value.lower().replace('_', ' ')}",
+        text=f"Service {service.service_id} of {service.provider_id} was {words}.",
+        occurred_at=now,
+        service_id=service.service_id,
+        interface_name=service.interface_name,
     )
 
 

@@ -1,12 +1,15 @@
 """The transport towards providers on grpc.aio: one long-lived channel for each endpoint.
 
 A channel proves twice who is there: the endpoint presents a certificate of that partner, whatever
-its host name, and the marketplace presents its own.
+its host name, and the marketplace presents its own. It connects to addresses that the policy of
+`endpoint_policy.py` allows and to no others: names are resolved here, never by gRPC.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +19,15 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's core has no types
 
 from foundation.certificates import provider_dns_name
-from marketplace.provider_status import failure_of_status, invalid_answer, unreachable
+from marketplace.endpoint_policy import EndpointCheck, EndpointRefusedError, grpc_target
+from marketplace.late_stream import LateStream
+from marketplace.provider_status import (
+    failure_of_status,
+    invalid_answer,
+    not_allowed,
+    timed_out,
+    unreachable,
+)
 from marketplace.router.target import Target
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderStream
 
@@ -36,6 +47,10 @@ class ChannelLimits:
     retire_s: float = 60.0
     #: Methods of one endpoint whose callables are kept.
     max_methods: int = 500
+    #: A name is resolved and checked again once its channel is used after so long.
+    recheck_s: float = 30.0
+    #: The same for a channel that does not connect.
+    failed_recheck_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,11 @@ class _Link:
     """One channel with the callables of the methods used on it."""
 
     channel: grpc.aio.Channel
+    #: The checked addresses that it connects to.
+    addresses: tuple[str, ...]
     used_s: float
+    #: When the name is to be resolved again; never where the endpoint is an address.
+    recheck_at_s: float
     in_flight: int = 0
     unary: dict[str, Any] = field(default_factory=dict)
 
@@ -93,7 +112,10 @@ class ProviderChannels:
         trust_domain: str,
         limits: ChannelLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        endpoints: EndpointCheck | None = None,
     ) -> None:
+        """Without `endpoints` only public addresses are called."""
+        self._endpoints = endpoints or EndpointCheck()
         self._trust_domain = trust_domain
         self._limits = limits or ChannelLimits()
         self._clock = clock
@@ -102,6 +124,9 @@ class ProviderChannels:
         #: By partner id and endpoint, in order of making; all of the newest certificate.
         self._links: dict[tuple[str, str], _Link] = {}
         self._retiring: set[asyncio.Task[None]] = set()
+        #: Names that are being resolved for the first call, and again.
+        self._opening: dict[tuple[str, str], asyncio.Task[_Link | ProviderFailure]] = {}
+        self._rechecking: set[asyncio.Task[None]] = set()
         self._closed = False
         self._sweeper = self._loop.call_later(self._limits.idle_s / 2, self._sweep)
 
@@ -110,6 +135,10 @@ class ProviderChannels:
     ) -> bytes:
         """Ask with one message for one message; see `ProviderTransport`."""
         link = self._link(target)
+        if link is None:
+            begun_s = self._clock()
+            link = await self._opened(target, timeout_s)
+            timeout_s -= self._clock() - begun_s
         ask = link.unary.get(method)
         if ask is None:
             ask = self._callable(link, method)
@@ -118,7 +147,11 @@ class ProviderChannels:
             # The view of a dict, since a sequence of pairs is copied twice on its way.
             answer = await ask(request, metadata=dict(metadata).items(), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise _failure(link.channel, error) from None
+            failure = _failure(link.channel, error)
+            if failure.never_sent:
+                recheck_at_s = self._clock() + self._limits.failed_recheck_s
+                link.recheck_at_s = min(link.recheck_at_s, recheck_at_s)
+            raise failure from None
         except asyncio.CancelledError:
             raise _cancelled() from None
         finally:
@@ -132,10 +165,16 @@ class ProviderChannels:
     ) -> ProviderStream:
         """Start a call of any kind; see `ProviderTransport`."""
         link = self._link(target)
-        call: Any = link.channel.stream_stream(method)(metadata=metadata, timeout=timeout_s)
-        link.in_flight += 1
-        call.add_done_callback(lambda _: _count_down(link))
-        return _GrpcStream(link.channel, call)
+        if link is None:
+            return LateStream(self._late(target, method, metadata, timeout_s))
+        return _begin(link, method, metadata, timeout_s)
+
+    async def _late(
+        self, target: Target, method: str, metadata: Metadata, timeout_s: float
+    ) -> ProviderStream:
+        begun_s = self._clock()
+        link = await self._opened(target, timeout_s)
+        return _begin(link, method, metadata, timeout_s - (self._clock() - begun_s))
 
     async def rotate(self, certificate: MarketplaceCertificate) -> None:
         """Present a new certificate from the next call on; calls in flight end undisturbed."""
@@ -149,9 +188,10 @@ class ProviderChannels:
         self._sweeper.cancel()
         links = list(self._links.values())
         self._links.clear()
-        for task in self._retiring:
+        ending = (*self._retiring, *self._opening.values(), *self._rechecking)
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await asyncio.gather(*(link.channel.close() for link in links))
 
     @property
@@ -159,15 +199,71 @@ class ProviderChannels:
         """Number of channels that new calls use."""
         return len(self._links)
 
-    def _link(self, target: Target) -> _Link:
+    def _link(self, target: Target) -> _Link | None:
+        """Give the channel to a target; None where the name of a new one has to be resolved."""
         key = (target.provider_id, target.endpoint)
         link = self._links.get(key)
         if link is None:
-            link = self._open(key)
+            try:
+                addresses = self._endpoints.literal(target.endpoint)
+            except EndpointRefusedError:
+                raise not_allowed() from None
+            if addresses is None:
+                return None
+            link = self._open(key, addresses, math.inf)
+        now_s = link.used_s = self._clock()
+        if now_s > link.recheck_at_s:
+            link.recheck_at_s = now_s + self._limits.recheck_s
+            task = self._loop.create_task(self._recheck(key, link))
+            self._rechecking.add(task)
+            task.add_done_callback(self._rechecking.discard)
+        return link
+
+    async def _opened(self, target: Target, timeout_s: float) -> _Link:
+        """Give the channel to a name that is resolved first, once for all who wait for it."""
+        key = (target.provider_id, target.endpoint)
+        task = self._opening.get(key)
+        if task is None:
+            task = self._opening[key] = self._loop.create_task(self._resolved(key))
+            task.add_done_callback(lambda _: self._opening.pop(key, None))
+        try:
+            async with asyncio.timeout(timeout_s):
+                link = await asyncio.shield(task)
+        except TimeoutError:
+            raise timed_out(never_sent=True) from None
+        except asyncio.CancelledError:
+            raise _cancelled() from None
+        if isinstance(link, ProviderFailure):
+            # Each waiter raises an exception of its own.
+            raise dataclasses.replace(link)
         link.used_s = self._clock()
         return link
 
-    def _open(self, key: tuple[str, str]) -> _Link:
+    async def _resolved(self, key: tuple[str, str]) -> _Link | ProviderFailure:
+        try:
+            addresses = await self._endpoints.addresses(key[1])
+            return self._open(key, addresses, self._clock() + self._limits.recheck_s)
+        except EndpointRefusedError as refused:
+            return not_allowed() if refused.resolved else unreachable(never_sent=True)
+        except ProviderFailure as failure:
+            return failure
+
+    async def _recheck(self, key: tuple[str, str], link: _Link) -> None:
+        """Resolve a name again; let go of its channel where it leads elsewhere by now.
+
+        A name that cannot be resolved for the moment keeps its channel: what that connects to was
+        checked.
+        """
+        try:
+            addresses = await self._endpoints.addresses(key[1])
+        except EndpointRefusedError as refused:
+            if not refused.resolved:
+                return
+            addresses = ()
+        if self._links.get(key) is link and not set(addresses) & set(link.addresses):
+            self._retire(key)
+
+    def _open(self, key: tuple[str, str], addresses: tuple[str, ...], recheck_at_s: float) -> _Link:
         if self._closed:
             raise unreachable(never_sent=True)
         if len(self._links) >= self._limits.max_channels:
@@ -175,9 +271,11 @@ class ProviderChannels:
         provider_id, endpoint = key
         name = provider_dns_name(self._trust_domain, provider_id)
         channel = grpc.aio.secure_channel(
-            endpoint, self._credentials, channel_options(name, self._limits)
+            grpc_target(addresses, endpoint),
+            self._credentials,
+            channel_options(name, self._limits),
         )
-        link = self._links[key] = _Link(channel, self._clock())
+        link = self._links[key] = _Link(channel, addresses, self._clock(), recheck_at_s)
         return link
 
     def _callable(self, link: _Link, method: str) -> Any:
@@ -254,6 +352,13 @@ class _GrpcStream:
         if code:
             text = await self._call.details() or ""
             raise failure_of_status(code, text, connected=_connected(self._channel))
+
+
+def _begin(link: _Link, method: str, metadata: Metadata, timeout_s: float) -> ProviderStream:
+    call: Any = link.channel.stream_stream(method)(metadata=metadata, timeout=timeout_s)
+    link.in_flight += 1
+    call.add_done_callback(lambda _: _count_down(link))
+    return _GrpcStream(link.channel, call)
 
 
 def _credentials(certificate: MarketplaceCertificate) -> grpc.ChannelCredentials:

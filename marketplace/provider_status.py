@@ -94,5 +94,14 @@ def unreachable(
     )
 
 
+def not_allowed() -> ProviderFailure:
+    """Give the failure of an endpoint that the market's policy does not let be called."""
+    return _failure(
+        AnswerStatus.ANSWER_STATUS_UNREACHABLE,
+        ErrorReason.ERROR_REASON_ENDPOINT_NOT_ALLOWED,
+        never_sent=True,
+    )
+
+
 def _failure(status: int, reason: int, *, never_sent: bool = False) -> ProviderFailure:
     return ProviderFailure(status, reason, CODE_OF[reason], never_sent=never_sent)

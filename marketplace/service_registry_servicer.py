@@ -1,24 +1,20 @@
-"""ServiceRegistryService: registers, publishes, stops and shows services (1250, 1494, 1255)."""
+"""ServiceRegistryService: registers services and shows them; its other parts are its bases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-from uuid import uuid4
 
-from gem.marketplace.v1 import service_pb2, service_registry_service_pb2
-from gem.marketplace.v1.contract_pb2 import Offering, OfferingTerms
+from gem.marketplace.v1 import service_pb2
+from gem.marketplace.v1 import service_registry_service_pb2 as registry
 from interceptors.call import Call
-from marketplace.actor import Actor, not_found
-from marketplace.certification import needs_certification
-from marketplace.notice import concerns_requesters, service_notices
+from marketplace.endpoint_policy import EndpointCheck
+from marketplace.interface_publication import render_interface
 from marketplace.partner import check_active
-from marketplace.rendering import enum_member, enum_number, timestamp
-from marketplace.routing_change import RoutingChange
+from marketplace.proposal_compiler import ProposalCompiler
+from marketplace.rendering import enum_member
 from marketplace.service import (
-    REGISTRATION_CONTRACT_VERSION,
-    VISIBLE,
+    REMEMBERED,
     Service,
     ServiceState,
     ServiceStep,
@@ -27,27 +23,41 @@ from marketplace.service import (
     parse_endpoint,
     take_step,
 )
-from marketplace.storage_certification import is_certified
+from marketplace.service_change import (
+    PAGE_MAX,
+    ServiceParts,
+    changed,
+    check_visible,
+    locked_own,
+    new_id,
+)
+from marketplace.service_description import normal_keywords
+from marketplace.service_description_servicer import (
+    ServiceDescriptionServicer,
+    host,
+    related_for,
+)
+from marketplace.service_lifecycle_servicer import ServiceLifecycleServicer
+from marketplace.service_rendering import STATE, render_own_contract, render_service, rendered
+from marketplace.service_search_servicer import ServiceSearchServicer
+from marketplace.service_version_servicer import ServiceVersionServicer
 from marketplace.storage_command import Commands, Work
 from marketplace.storage_interface import InterfaceStorage
-from marketplace.storage_notice import requesters_of, tell
 from marketplace.storage_paging import page_by_number
 from marketplace.storage_partner import PartnerStorage
 from marketplace.storage_price import check_price
-from marketplace.storage_routing import announce
 from marketplace.storage_service import ServiceFilter, ServiceStorage
+from marketplace.storage_service_description import ServiceDescriptionStorage
 
-_PREFIX = "SERVICE_STATE"
-#: Descriptions are long: so many keep a page below the 4 MiB that clients take.
-PAGE_MAX = 200
-
-
-def new_id() -> str:
-    """Make an id that nobody can guess."""
-    return str(uuid4())
+__all__ = ["ServiceRegistryServicer", "check_visible", "new_id"]
 
 
-class ServiceRegistryServicer:
+class ServiceRegistryServicer(
+    ServiceLifecycleServicer,
+    ServiceVersionServicer,
+    ServiceDescriptionServicer,
+    ServiceSearchServicer,
+):
     """Serves `gem.marketplace.v1.ServiceRegistryService`."""
 
     def __init__(
@@ -55,182 +65,126 @@ class ServiceRegistryServicer:
         commands: Commands,
         make_id: Callable[[], str] = new_id,
         *,
+        endpoints: EndpointCheck | None = None,
+        publication_needs_operator: bool = False,
         publication_needs_certification: bool = False,
+        compiler: ProposalCompiler | None = None,
     ) -> None:
+        """Without `endpoints` only services at public addresses are registered."""
+        self._parts = ServiceParts(
+            commands=commands,
+            make_id=make_id,
+            endpoints=endpoints or EndpointCheck(),
+            publication_needs_operator=publication_needs_operator,
+            publication_needs_certification=publication_needs_certification,
+            compiler=compiler or ProposalCompiler(),
+        )
         self._commands = commands
-        self._make_id = make_id
-        self._publication_needs_certification = publication_needs_certification
 
     async def RegisterService(  # noqa: N802  # the rpc's name
-        self, request: service_registry_service_pb2.RegisterServiceRequest, call: Call
-    ) -> service_registry_service_pb2.RegisterServiceResponse:
+        self, request: registry.RegisterServiceRequest, call: Call
+    ) -> registry.RegisterServiceResponse:
         """Register a service of the caller, disabled until it is published."""
-        check_registration_contract(request.accepted_registration_contract_version)
         endpoint = parse_endpoint(request.endpoint)
+        keywords = normal_keywords(request.keywords.words)
+        # Looked up before the transaction, and raised in it: a repetition gives the first result.
+        refusal = await self._parts.endpoints.refusal(endpoint)
 
-        async def work(w: Work) -> service_registry_service_pb2.RegisterServiceResponse:
-            provider = await PartnerStorage(w.connection).shared(w.actor.subject_id)
-            check_active(provider)
-            interfaces = InterfaceStorage(w.connection)
-            interface = await interfaces.get(request.interface_name, request.interface_version)
-            check_role(provider.roles, interface.implemented_by, "implement")
-            await check_price(w.connection, interface, request.offering.price, "offering.price")
+        async def work(w: Work) -> registry.RegisterServiceResponse:
+            accepted = request.accepted_registration_contract_version
+            descriptions = ServiceDescriptionStorage(w.connection)
+            current = await descriptions.current_registration_contract()
+            check_registration_contract(accepted, current)
+            if refusal is not None:
+                raise refusal
+            service = await self._new_service(w, request)
+            service = replace(service, endpoint=endpoint, keywords=keywords)
             storage = ServiceStorage(w.connection)
-            service = await storage.add(
-                Service(
-                    service_id=self._make_id(),
-                    position=0,
-                    provider_id=provider.partner_id,
-                    title=request.title,
-                    description=request.description,
-                    interface_name=interface.interface_name,
-                    interface_version=interface.version,
-                    service_version=request.service_version,
-                    endpoint=endpoint,
-                    state=ServiceState.REGISTERED,
-                    registered_at=w.now,
-                ),
-                REGISTRATION_CONTRACT_VERSION,
-            )
-            await storage.remember(service, ServiceStep.REGISTERED, w.actor, w.now)
+            service = await storage.add(service, accepted)
+            await descriptions.accept(service.service_id, accepted, w.actor, w.now)
+            await host(w, service.service_id, service.provider_id, request)
             terms = request.offering.SerializeToString(deterministic=True)
-            await storage.offer(self._make_id(), service.service_id, terms, w.now)
-            rendered = await _rendered(w, service)
-            return service_registry_service_pb2.RegisterServiceResponse(service=rendered)
+            await storage.offer(self._parts.make_id(), service.service_id, terms, w.now)
+            made = await changed(w, service, ServiceStep.REGISTERED)
+            return registry.RegisterServiceResponse(service=made)
 
-        response = service_registry_service_pb2.RegisterServiceResponse
-        return await self._commands.run(request, call, response, work)
-
-    async def PublishService(  # noqa: N802  # the rpc's name
-        self, request: service_registry_service_pb2.PublishServiceRequest, call: Call
-    ) -> service_registry_service_pb2.PublishServiceResponse:
-        """Let a registered service be contracted and called."""
-
-        async def work(w: Work) -> service_registry_service_pb2.PublishServiceResponse:
-            service = await _step(w, request.service_id, ServiceStep.PUBLISHED)
-            needed = self._publication_needs_certification
-            if needed and not await is_certified(w.connection, request.service_id):
-                raise needs_certification()
-            return service_registry_service_pb2.PublishServiceResponse(service=service)
-
-        response = service_registry_service_pb2.PublishServiceResponse
-        return await self._commands.run(request, call, response, work)
-
-    async def StopService(  # noqa: N802  # the rpc's name
-        self, request: service_registry_service_pb2.StopServiceRequest, call: Call
-    ) -> service_registry_service_pb2.StopServiceResponse:
-        """Take a service out of routing for a time; calls in flight are not touched."""
-
-        async def work(w: Work) -> service_registry_service_pb2.StopServiceResponse:
-            service = await _step(w, request.service_id, ServiceStep.STOPPED)
-            return service_registry_service_pb2.StopServiceResponse(service=service)
-
-        response = service_registry_service_pb2.StopServiceResponse
-        return await self._commands.run(request, call, response, work)
-
-    async def StartService(  # noqa: N802  # the rpc's name
-        self, request: service_registry_service_pb2.StartServiceRequest, call: Call
-    ) -> service_registry_service_pb2.StartServiceResponse:
-        """Put a stopped service back into routing."""
-
-        async def work(w: Work) -> service_registry_service_pb2.StartServiceResponse:
-            service = await _step(w, request.service_id, ServiceStep.STARTED)
-            return service_registry_service_pb2.StartServiceResponse(service=service)
-
-        response = service_registry_service_pb2.StartServiceResponse
+        response = registry.RegisterServiceResponse
         return await self._commands.run(request, call, response, work)
 
     async def ChangeServiceEndpoint(  # noqa: N802  # the rpc's name
-        self, request: service_registry_service_pb2.ChangeServiceEndpointRequest, call: Call
-    ) -> service_registry_service_pb2.ChangeServiceEndpointResponse:
+        self, request: registry.ChangeServiceEndpointRequest, call: Call
+    ) -> registry.ChangeServiceEndpointResponse:
         """Change where the caller's own service is called."""
         endpoint = parse_endpoint(request.endpoint)
+        refusal = await self._parts.endpoints.refusal(endpoint)
 
-        async def work(w: Work) -> service_registry_service_pb2.ChangeServiceEndpointResponse:
+        async def work(w: Work) -> registry.ChangeServiceEndpointResponse:
+            before = await locked_own(w, request.service_id)
             step = ServiceStep.ENDPOINT_CHANGED
-            service = await _step(w, request.service_id, step, endpoint)
-            return service_registry_service_pb2.ChangeServiceEndpointResponse(service=service)
+            after = replace(before, state=take_step(before.state, step), endpoint=endpoint)
+            if refusal is not None:
+                raise refusal
+            await ServiceStorage(w.connection).set_endpoint(after.service_id, endpoint)
+            made = await changed(w, after, step)
+            return registry.ChangeServiceEndpointResponse(service=made)
 
-        response = service_registry_service_pb2.ChangeServiceEndpointResponse
+        response = registry.ChangeServiceEndpointResponse
         return await self._commands.run(request, call, response, work)
 
     async def GetService(  # noqa: N802  # the rpc's name
-        self, request: service_registry_service_pb2.GetServiceRequest, call: Call
-    ) -> service_registry_service_pb2.GetServiceResponse:
-        """Give one service with its offerings."""
+        self, request: registry.GetServiceRequest, call: Call
+    ) -> registry.GetServiceResponse:
+        """Give one service with all that a partner looks at before and after contracting."""
         async with self._commands.read(call) as w:
-            service = await ServiceStorage(w.connection).get(request.service_id)
-            check_visible(service, w.actor)
-            rendered = await _rendered(w, service)
-        return service_registry_service_pb2.GetServiceResponse(service=rendered)
+            storage = ServiceStorage(w.connection)
+            service = await storage.get(request.service_id)
+            caller = w.actor.subject_id if w.actor.is_partner else ""
+            had = service.state in REMEMBERED and await storage.had_contract(
+                service.service_id, caller
+            )
+            if not had:
+                check_visible(service, w.actor)
+            interfaces = InterfaceStorage(w.connection)
+            interface = await interfaces.get(service.interface_name, service.interface_version)
+            contracts = await storage.own_contracts(service.service_id, caller)
+            return registry.GetServiceResponse(
+                service=await rendered(w, service),
+                interface=render_interface(interface),
+                contracts=map(render_own_contract, contracts),
+                related_services=await related_for(w, service.service_id),
+            )
 
     async def ListServices(  # noqa: N802  # the rpc's name
-        self, request: service_registry_service_pb2.ListServicesRequest, call: Call
-    ) -> service_registry_service_pb2.ListServicesResponse:
+        self, request: registry.ListServicesRequest, call: Call
+    ) -> registry.ListServicesResponse:
         """List services in the order of their registration."""
         page = page_by_number(request.page, PAGE_MAX)
-        state = enum_member(ServiceState, service_pb2.ServiceState, _PREFIX, request.state)
+        state = enum_member(ServiceState, service_pb2.ServiceState, STATE, request.state)
         condition = ServiceFilter(request.interface_name, request.provider_id, state)
         async with self._commands.read(call) as w:
             services, info = await ServiceStorage(w.connection).page(page, condition, w.actor)
-        rendered = (_render(service, (), w.actor) for service in services)
-        return service_registry_service_pb2.ListServicesResponse(services=rendered, page=info)
+        made = (render_service(service, (), w.actor) for service in services)
+        return registry.ListServicesResponse(services=made, page=info)
 
-
-def check_visible(service: Service, actor: Actor) -> None:
-    """Raise MarketError NOT_FOUND for another partner's service that is not published."""
-    if service.state not in VISIBLE and not actor.may_see(service.provider_id):
-        raise not_found("service")
-
-
-async def _step(
-    w: Work, service_id: str, step: ServiceStep, endpoint: str | None = None
-) -> service_pb2.Service:
-    """Take a service one step on, with its history, and tell its requesters and the workers."""
-    storage = ServiceStorage(w.connection)
-    before = await storage.locked(service_id)
-    if not w.actor.may_see(before.provider_id):
-        raise not_found("service")
-    after = replace(before, state=take_step(before.state, step))
-    await storage.set_state(service_id, after.state)
-    if endpoint is not None:
-        after = replace(after, endpoint=endpoint)
-        await storage.set_endpoint(service_id, endpoint)
-    await storage.remember(after, step, w.actor, w.now)
-    rendered = await _rendered(w, after)
-    if concerns_requesters(step):
-        requesters = await requesters_of(w.connection, service_id)
-        await tell(w.connection, service_notices(after, step, requesters, w.now))
-    await announce(w.connection, RoutingChange(services=frozenset({service_id})))
-    return rendered
-
-
-async def _rendered(w: Work, service: Service) -> service_pb2.Service:
-    offerings = await ServiceStorage(w.connection).offerings(service.service_id)
-    return _render(service, offerings, w.actor)
-
-
-def _render(service: Service, offerings: Sequence[Any], actor: Actor) -> service_pb2.Service:
-    rendered: Any = service_pb2.Service(
-        service_id=service.service_id,
-        provider_id=service.provider_id,
-        title=service.title,
-        description=service.description,
-        interface_name=service.interface_name,
-        interface_version=service.interface_version,
-        service_version=service.service_version,
-        endpoint=service.endpoint if actor.may_see(service.provider_id) else "",
-        offerings=map(_render_offering, offerings),
-        register_time=timestamp(service.registered_at),
-    )
-    rendered.state = enum_number(service_pb2.ServiceState, _PREFIX, service.state)
-    return rendered  # type: ignore[no-any-return]  # enum fields take plain numbers
-
-
-def _render_offering(row: Any) -> Offering:
-    return Offering(
-        offering_id=row.offering_id,
-        service_id=row.service_id,
-        terms=OfferingTerms.FromString(row.terms),
-        create_time=timestamp(row.created_at),
-    )
+    async def _new_service(self, w: Work, request: registry.RegisterServiceRequest) -> Service:
+        """Give a service of the caller as it is registered; its interface is in the catalogue."""
+        provider = await PartnerStorage(w.connection).shared(w.actor.subject_id)
+        check_active(provider)
+        interfaces = InterfaceStorage(w.connection)
+        interface = await interfaces.get(request.interface_name, request.interface_version)
+        check_role(provider.roles, interface.implemented_by, "implement")
+        await check_price(w.connection, interface, request.offering.price, "offering.price")
+        return Service(
+            service_id=self._parts.make_id(),
+            position=0,
+            provider_id=provider.partner_id,
+            title=request.title,
+            description=request.description,
+            interface_name=interface.interface_name,
+            interface_version=interface.version,
+            service_version=request.service_version,
+            endpoint="",
+            state=ServiceState.REGISTERED,
+            registered_at=w.now,
+            category=interface.category,
+        )

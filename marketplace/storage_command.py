@@ -173,6 +173,12 @@ class Commands:
         async with transaction(self._engine) as connection:
             yield Work(connection, actor or actor_of(call), self._clock())
 
+    @asynccontextmanager
+    async def aside(self, call: Call) -> AsyncIterator[Work]:
+        """Open a transaction of its own, for what stays although the command was refused."""
+        async with self.read(call) as work:
+            yield work
+
 
 def conflict() -> MarketError:
     """Give the error for a change that lost against another one; trying again is safe."""

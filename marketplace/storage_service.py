@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gem.common.v1.paging_pb2 import PageInfo
 from marketplace.actor import Actor, not_found
+from marketplace.partner import BLOCKING_CONTRACTS_SHOWN
 from marketplace.service import VISIBLE, Service, ServiceState, ServiceStep
+from marketplace.service_description import known_words, search_text
 from marketplace.storage_command import Lock
 from marketplace.storage_paging import Page
-from marketplace.storage_tables import OFFERING, SERVICE, SERVICE_EVENT
+from marketplace.storage_tables import CONTRACT, OFFERING, SERVICE, SERVICE_EVENT
+from marketplace.storage_tables_service import SERVICE_WORD
 
-_COLUMNS = tuple(c for c in SERVICE.c if c.name != "registration_contract_version")
+_NOT_SHOWN = {"registration_contract_version", "search_text"}
+#: Contracts that are read at a time.
+_CHUNK = 500
+_OWN_CONTRACTS_SHOWN = 100
+COLUMNS = tuple(column for column in SERVICE.c if column.name not in _NOT_SHOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,8 @@ class ServiceStorage:
 
     async def add(self, service: Service, registration_contract_version: int) -> Service:
         """Write a new service and give it with its position."""
+        searched = _searched(service)
+        await self._learn(searched)
         row = {
             "service_id": service.service_id,
             "provider_id": service.provider_id,
@@ -50,9 +59,12 @@ class ServiceStorage:
             "state": service.state.value,
             "registration_contract_version": registration_contract_version,
             "registered_at": service.registered_at,
+            "category": service.category,
+            "keywords": list(service.keywords),
+            "search_text": searched,
         }
-        statement = insert(SERVICE).values(row).returning(*_COLUMNS)
-        return _service((await self._connection.execute(statement)).one())
+        statement = insert(SERVICE).values(row).returning(*COLUMNS)
+        return service_of((await self._connection.execute(statement)).one())
 
     async def get(self, service_id: str) -> Service:
         """Give a service; raises MarketError NOT_FOUND."""
@@ -69,8 +81,11 @@ class ServiceStorage:
     async def page(
         self, page: Page[int], condition: ServiceFilter, actor: Actor
     ) -> tuple[list[Service], PageInfo]:
-        """List the services that the actor may see, in the order of registration."""
-        query = select(*_COLUMNS)
+        """List the services that the actor may see, in the order of registration.
+
+        Deleted ones only where the state asks for them.
+        """
+        query = select(*COLUMNS)
         if actor.is_partner:
             visible = SERVICE.c.state.in_([state.value for state in VISIBLE])
             query = query.where(visible | (SERVICE.c.provider_id == actor.subject_id))
@@ -80,9 +95,11 @@ class ServiceStorage:
             query = query.where(SERVICE.c.provider_id == condition.provider_id)
         if condition.state is not None:
             query = query.where(SERVICE.c.state == condition.state.value)
+        else:
+            query = query.where(SERVICE.c.state != ServiceState.DELETED.value)
         rows = (await self._connection.execute(page.of(query, SERVICE.c.position))).all()
         shown, info = page.cut(rows, lambda row: int(row.position))
-        return [_service(row) for row in shown], info
+        return [service_of(row) for row in shown], info
 
     async def set_state(self, service_id: str, state: ServiceState) -> None:
         """Write the state."""
@@ -92,8 +109,29 @@ class ServiceStorage:
         """Write the endpoint."""
         await self._update(service_id, {"endpoint": endpoint})
 
+    async def describe(self, service: Service) -> None:
+        """Write title, description and keywords."""
+        searched = _searched(service)
+        await self._learn(searched)
+        values: dict[str, object] = {
+            "title": service.title,
+            "description": service.description,
+            "keywords": list(service.keywords),
+            "search_text": searched,
+        }
+        await self._update(service.service_id, values)
+
+    async def renew(self, service: Service) -> None:
+        """Write versions and endpoint."""
+        values: dict[str, object] = {
+            "interface_version": service.interface_version,
+            "service_version": service.service_version,
+            "endpoint": service.endpoint,
+        }
+        await self._update(service.service_id, values)
+
     async def remember(
-        self, service: Service, step: ServiceStep, actor: Actor, now: datetime
+        self, service: Service, step: ServiceStep, actor: Actor, now: datetime, reason: str = ""
     ) -> None:
         """Write one row of the history; `service` is as it is after the step."""
         row = {
@@ -102,8 +140,15 @@ class ServiceStorage:
             "state": service.state.value,
             "actor": actor.name,
             "occurred_at": now,
+            "reason": reason,
         }
         await self._connection.execute(insert(SERVICE_EVENT).values(row))
+
+    async def events(self, page: Page[int], service_id: str) -> tuple[Sequence[Row[Any]], PageInfo]:
+        """List the history of a service, the oldest first."""
+        query = select(SERVICE_EVENT).where(SERVICE_EVENT.c.service_id == service_id)
+        rows = await self._connection.execute(page.of(query, SERVICE_EVENT.c.position))
+        return page.cut(rows.all(), lambda row: int(row.position))
 
     async def offer(self, offering_id: str, service_id: str, terms: bytes, now: datetime) -> None:
         """Write a new offering; `terms` is a serialised OfferingTerms."""
@@ -114,6 +159,48 @@ class ServiceStorage:
             "created_at": now,
         }
         await self._connection.execute(insert(OFFERING).values(row))
+
+    async def withdraw_offerings(self, service_id: str, now: datetime) -> None:
+        """Let nobody accept the offerings that there are."""
+        offered = (OFFERING.c.service_id == service_id) & OFFERING.c.withdrawn_at.is_(None)
+        await self._connection.execute(update(OFFERING).where(offered).values(withdrawn_at=now))
+
+    async def contracts_in_force(self, service_id: str) -> tuple[list[str], int]:
+        """Give the first ids and the number of the contracts for a service not terminated."""
+        mine = (CONTRACT.c.service_id == service_id) & (CONTRACT.c.state != "TERMINATED")
+        query = select(CONTRACT.c.contract_id).where(mine).order_by(CONTRACT.c.position)
+        first = await self._connection.scalars(query.limit(BLOCKING_CONTRACTS_SHOWN))
+        count = select(func.count()).select_from(CONTRACT).where(mine)
+        return list(first), int(await self._connection.scalar(count) or 0)
+
+    async def agreed_in_force(self, service_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Give id and terms of the contracts for a service not terminated, in contract order."""
+        mine = (CONTRACT.c.service_id == service_id) & (CONTRACT.c.state != "TERMINATED")
+        query = select(CONTRACT.c.position, CONTRACT.c.contract_id, CONTRACT.c.terms).where(mine)
+        after = 0
+        while True:
+            part = query.where(CONTRACT.c.position > after).order_by(CONTRACT.c.position)
+            rows = (await self._connection.execute(part.limit(_CHUNK))).all()
+            for row in rows:
+                yield row.contract_id, bytes(row.terms)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1].position
+
+    async def had_contract(self, service_id: str, requester_id: str) -> bool:
+        """Say whether a partner has or had a contract for a service."""
+        query = select(CONTRACT.c.contract_id).where(
+            CONTRACT.c.service_id == service_id, CONTRACT.c.requester_id == requester_id
+        )
+        return (await self._connection.execute(query.limit(1))).first() is not None
+
+    async def own_contracts(self, service_id: str, requester_id: str) -> Sequence[Row[Any]]:
+        """Give a requester's contracts for a service in contract order, the latest of them."""
+        query = select(CONTRACT).where(
+            CONTRACT.c.service_id == service_id, CONTRACT.c.requester_id == requester_id
+        )
+        query = query.order_by(CONTRACT.c.position.desc()).limit(_OWN_CONTRACTS_SHOWN)
+        return (await self._connection.execute(query)).all()[::-1]
 
     async def offerings(self, service_id: str) -> Sequence[Row[Any]]:
         """Give a service's offerings that can be accepted, the oldest first."""
@@ -135,19 +222,33 @@ class ServiceStorage:
         return row
 
     async def _one(self, service_id: str, lock: Lock | None = None) -> Service:
-        query = select(*_COLUMNS).where(SERVICE.c.service_id == service_id)
+        query = select(*COLUMNS).where(SERVICE.c.service_id == service_id)
         if lock is not None:
             query = query.with_for_update(read=lock is Lock.SHARED)
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise not_found("service")
-        return _service(row)
+        return service_of(row)
+
+    async def _learn(self, searched: str) -> None:
+        """Take words into the dictionary, in order: two who do wait, and not in a ring."""
+        rows = [{"word": word} for word in known_words(searched)]
+        if rows:
+            await self._connection.execute(insert(SERVICE_WORD).on_conflict_do_nothing(), rows)
 
     async def _update(self, service_id: str, values: dict[str, object]) -> None:
         statement = update(SERVICE).where(SERVICE.c.service_id == service_id).values(values)
         await self._connection.execute(statement)
 
 
-def _service(row: Row[Any]) -> Service:
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
-    return Service(**{**values, "state": ServiceState(row.state)})
+def service_of(row: Row[Any]) -> Service:
+    """Give the service of a row that has the shown columns, and maybe others."""
+    shown = row._mapping  # noqa: SLF001  # SQLAlchemy's public name for it
+    values = {column.name: shown[column.name] for column in COLUMNS}
+    own = {"state": ServiceState(row.state), "keywords": tuple(row.keywords)}
+    return Service(**{**values, **own})
+
+
+def _searched(service: Service) -> str:
+    texts = (service.title, *service.keywords, service.category, service.description)
+    return search_text(texts)

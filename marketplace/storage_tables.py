@@ -160,8 +160,12 @@ SERVICE = _table(
     Column("state", Text, nullable=False),
     Column("registration_contract_version", Integer, nullable=False),
     Column("registered_at", _TIME, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("keywords", ARRAY(Text), nullable=False),
+    Column("search_text", Text, nullable=False),
 )
 SERVICE_EVENT = _event_table("service_event", "service_id")
+SERVICE_EVENT.append_column(Column("reason", Text, nullable=False))
 
 OFFERING = _table(
     "offering",

@@ -14,8 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from foundation.certificates import CertificateAuthority, marketplace_uri
 from gemarket.identity import Identity as IdentityFolder
+from gemarket.options import LOOPBACK_NETWORKS
 from gemarket.service_parts import marketplace_tls
-from marketplace.conformance_runner import ConformanceLimits, ConformanceRunner, Market
+from marketplace.conformance_endpoint import Market
+from marketplace.conformance_runner import ConformanceLimits, ConformanceRunner
+from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
 from marketplace.provider_channels import MarketplaceCertificate, ProviderChannels
 from tests.identities import TRUST_DOMAIN, Identity, identity_of
 
@@ -38,9 +41,10 @@ async def conformance_market(authority: CertificateAuthority) -> AsyncIterator[M
     certificate = MarketplaceCertificate(
         root_pem=identity.root_pem, key_pem=identity.key_pem, chain_pem=identity.chain_pem
     )
-    channels = ProviderChannels(certificate, TRUST_DOMAIN)
+    endpoints = EndpointCheck(EndpointPolicy(LOOPBACK_NETWORKS))
+    channels = ProviderChannels(certificate, TRUST_DOMAIN, endpoints=endpoints)
     try:
-        yield Market(channels, TRUST_DOMAIN, functools.partial(tls_of, identity))
+        yield Market(channels, TRUST_DOMAIN, functools.partial(tls_of, identity), endpoints)
     finally:
         await channels.close()
 

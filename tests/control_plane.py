@@ -30,14 +30,15 @@ from interceptors.access import AccessCheck
 from interceptors.call import Caller, Handler
 from interceptors.core_services import CoreServices
 from marketplace.certificate_servicer import Authority
-from marketplace.conformance_runner import Market
+from marketplace.conformance_endpoint import Market
 from marketplace.contract_servicer import ContractServicer
+from marketplace.endpoint_policy import EndpointCheck
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
 from marketplace.partner_servicer import PartnerServicer
 from marketplace.saved_search_servicer import SavedSearchServicer
-from marketplace.service_registry import ServiceParts, ServiceRegistry
+from marketplace.service_registry import RegistryParts, ServiceRegistry
 from marketplace.service_request_servicer import ServiceRequestServicer
 from marketplace.storage_command import Commands
 from tests.conformance_market import conformance_market, runner_of
@@ -102,10 +103,14 @@ class ControlPlane:
         authority: CertificateAuthority,
         notices: NoticeFeed,
         market: Market,
+        *,
+        publication_needs_operator: bool = False,
     ) -> None:
         self.engine = engine
         self.notices = notices
         self.now: datetime | None = None
+        #: Addresses of host names; any other name has a public one.
+        self.hosts: dict[str, list[str]] = {}
         self._numbers = itertools.count(1)
         self._core = CoreServices(violations)
         self._replaced: dict[str, Handler] = {}
@@ -117,7 +122,14 @@ class ControlPlane:
                 commands, Authority(authority, authority.trust_domain)
             ),
             "InterfaceCatalogService": InterfaceCatalogServicer(commands),
-            "ServiceRegistryService": ServiceRegistry(commands, ServiceParts(self.runner)),
+            "ServiceRegistryService": ServiceRegistry(
+                commands,
+                RegistryParts(
+                    self.runner,
+                    endpoints=EndpointCheck(resolve=self._resolve),
+                    publication_needs_operator=publication_needs_operator,
+                ),
+            ),
             "ContractService": ContractServicer(commands),
             "NotificationService": NotificationServicer(commands, notices, sends_email=True),
             "ServiceRequestService": ServiceRequestServicer(commands),
@@ -131,6 +143,9 @@ class ControlPlane:
         core = CoreServices(violations)
         core.add(_descriptor(name), servicer)
         self._replaced.update(core.methods())
+
+    async def _resolve(self, host: str) -> list[str]:
+        return self.hosts.get(host, ["11.22.33.44"])
 
     async def ask(self, who: str, method: str, /, **fields: Any) -> Any:
         """Call `Service/Method` as somebody; a command without `request_id` gets a fresh one."""
@@ -221,12 +236,14 @@ class ControlPlane:
 
 
 @asynccontextmanager
-async def control_plane(url: str, authority: CertificateAuthority) -> AsyncIterator[ControlPlane]:
+async def control_plane(
+    url: str, authority: CertificateAuthority, **choices: bool
+) -> AsyncIterator[ControlPlane]:
     """Open a control plane over a migrated database."""
     engine, notices = open_engine(url, 5), NoticeFeed(url)
     await notices.start()
     async with conformance_market(authority) as market:
-        plane = ControlPlane(engine, authority, notices, market)
+        plane = ControlPlane(engine, authority, notices, market, **choices)
         try:
             yield plane
         finally:

@@ -22,6 +22,7 @@ from gemarket.commands import (
     requests,
     searches,
     service_files,
+    services,
     session,
     transactions,
     up,
@@ -74,3 +75,4 @@ application.add_typer(searches.application, name="searches")
 application.add_typer(service_files.application, name="service-files")
 application.add_typer(conformance.application, name="conformance")
 application.add_typer(partners.application, name="partners")
+application.add_typer(services.application, name="services")

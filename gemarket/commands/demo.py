@@ -23,7 +23,7 @@ from gemarket.demonstration import Demonstration, StepFailedError
 from gemarket.hints import next_steps
 from gemarket.logs import configure_logs
 from gemarket.market import Market
-from gemarket.options import settings_of
+from gemarket.options import allowing_loopback, settings_of
 from gemarket.reference import Reference
 from gemarket.supervisor import ChildFailedError
 
@@ -44,7 +44,7 @@ def demo(*, once: Once = False) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="gemarket-demo-") as folder:
             settings = settings_of(Path(folder), port=0, session_port=0, metrics_port=0, workers=2)
-            uvloop.run(_demo(settings, once))
+            uvloop.run(_demo(allowing_loopback(settings), once))
     except aio.AioRpcError as error:
         show_failure(error)
         raise typer.Exit(1) from None

@@ -15,7 +15,7 @@ from gemarket.console import errors, output
 from gemarket.hints import next_steps
 from gemarket.logs import configure_logs
 from gemarket.market import Market
-from gemarket.options import DataDir, settings_of
+from gemarket.options import DataDir, allowing_loopback, settings_of
 from gemarket.reference import Reference
 from gemarket.supervisor import ChildFailedError
 
@@ -49,7 +49,7 @@ def up(
             session_port=session_port,
             metrics_port=metrics_port,
         )
-        uvloop.run(_up(settings, bare))
+        uvloop.run(_up(settings if bare else allowing_loopback(settings), bare))
     except (SettingsError, ChildFailedError, OSError) as error:
         errors.print(f"[red]gemarket up:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None

@@ -165,7 +165,9 @@ _SERVICE_ROWS = {
         lambda t: registry.PublishServiceRequest(
             request_id=new_request_id(), service_id=t.service_id
         ),
-        FORBIDDEN,
+        HIDDEN,
+        provider=NOT_NOW,
+        seller=HIDDEN,
         business=FORBIDDEN,
         technical=NOT_NOW,
     ),
@@ -173,7 +175,9 @@ _SERVICE_ROWS = {
         lambda t: registry.StopServiceRequest(
             request_id=new_request_id(), service_id=t.hidden_service_id
         ),
-        FORBIDDEN,
+        HIDDEN,
+        provider=NOT_NOW,
+        seller=HIDDEN,
         business=FORBIDDEN,
         technical=NOT_NOW,
     ),
@@ -181,7 +185,9 @@ _SERVICE_ROWS = {
         lambda t: registry.StartServiceRequest(
             request_id=new_request_id(), service_id=t.hidden_service_id
         ),
-        FORBIDDEN,
+        HIDDEN,
+        provider=NOT_NOW,
+        seller=HIDDEN,
         business=FORBIDDEN,
         technical=NOT_NOW,
     ),

@@ -25,6 +25,7 @@ from tests.end_to_end.authorization_certification import CERTIFICATION_MATRIX
 from tests.end_to_end.authorization_notices import NOTICE_MATRIX
 from tests.end_to_end.authorization_requests import REQUEST_MATRIX
 from tests.end_to_end.authorization_routes import ROUTE_MATRIX
+from tests.end_to_end.authorization_services import SERVICE_MATRIX
 from tests.end_to_end.callers import CALLERS, USERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
 from tests.end_to_end.ledger import entries_of
@@ -37,7 +38,14 @@ from tests.proposals import upload
 #: Interfaces that other tests publish in the same market.
 _OF_TESTS = "acme."
 _OPERATOR_ID = "DE*MTX"
-MATRIX = {**NOTICE_MATRIX, **ROUTE_MATRIX, **REQUEST_MATRIX, **CERTIFICATION_MATRIX, **CORE_MATRIX}
+MATRIX = {
+    **NOTICE_MATRIX,
+    **ROUTE_MATRIX,
+    **REQUEST_MATRIX,
+    **CERTIFICATION_MATRIX,
+    **SERVICE_MATRIX,
+    **CORE_MATRIX,
+}
 
 
 def fingerprint_of(identity: Identity) -> bytes:

@@ -19,6 +19,7 @@ from gem.options.v1 import options_pb2
 from gemarket.administration import Connection, PartnerPlan, ServicePlan, descriptor_set
 from gemarket.identity import Identity, channel_credentials
 from gemarket.market import Market
+from gemarket.options import LOOPBACK_NETWORKS
 from tests.end_to_end.scripted_provider import ScriptedProvider
 
 EVSE_SEARCH = "gem.charging.v1.EvseSearchService"
@@ -191,7 +192,8 @@ async def running_market(workers: int = 2, **settings: object) -> AsyncIterator[
     """Run a market in a folder of its own; its interface catalogue has the EVSE search."""
     with tempfile.TemporaryDirectory(prefix="gem-") as folder:
         ports = {"port": 0, "session_port": 0, "metrics_port": 0}
-        values = {"data_dir": Path(folder), "workers": workers, **ports}
+        loopback = {"endpoint_networks_allowed": LOOPBACK_NETWORKS}
+        values = {"data_dir": Path(folder), "workers": workers, **ports, "services": loopback}
         market = Market(Settings.model_validate({**values, **settings}))
         _running.append(market)
         try:

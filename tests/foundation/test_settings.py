@@ -268,3 +268,21 @@ def test_a_password_never_travels_unprotected(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SettingsError, match=r"^smtp: ") as refusal:
         Settings()
     assert "hunter2" not in str(refusal.value)
+
+
+def test_no_network_is_allowed_but_those_that_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().services.endpoint_networks_allowed == ()
+    assert Settings().services.publication_needs_operator is False
+    named = '["127.0.0.0/8", "::1/128"]'
+    monkeypatch.setenv("GEMARKET_SERVICES__ENDPOINT_NETWORKS_ALLOWED", named)
+    monkeypatch.setenv("GEMARKET_SERVICES__PUBLICATION_NEEDS_OPERATOR", "true")
+    services = Settings().services
+    assert services.endpoint_networks_allowed == ("127.0.0.0/8", "::1/128")
+    assert services.publication_needs_operator is True
+
+
+@pytest.mark.parametrize("wrong", ['["10.0.0.1/8"]', '["everywhere"]', '["10.0.0.0/99"]'])
+def test_what_is_no_network_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("GEMARKET_SERVICES__ENDPOINT_NETWORKS_ALLOWED", wrong)
+    with pytest.raises(SettingsError, match=r"services\.endpoint_networks_allowed: must be"):
+        Settings()

@@ -14,7 +14,6 @@ from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
-from marketplace import storage_tables_price  # noqa: F401  # its tables are emptied as well
 from marketplace.storage_tables import METADATA
 from tests.transaction_log_support import empty_log
 

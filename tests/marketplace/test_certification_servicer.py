@@ -23,7 +23,7 @@ from marketplace.conformance import (
     Outcome,
     verdict,
 )
-from marketplace.service_registry import ServiceParts, ServiceRegistry
+from marketplace.service_registry import RegistryParts, ServiceRegistry
 from marketplace.storage_certification import CertificationStorage, is_certified
 from marketplace.storage_command import Commands
 from tests.conforming_provider import ConformingProvider
@@ -320,7 +320,7 @@ async def test_of_two_who_certify_one_wins(plane: ControlPlane, endpoint: str) -
 async def test_where_publication_needs_certification_it_comes_first(
     plane: ControlPlane, endpoint: str
 ) -> None:
-    parts = ServiceParts(plane.runner, publication_needs_certification=True)
+    parts = RegistryParts(plane.runner, publication_needs_certification=True)
     plane.serve("ServiceRegistryService", ServiceRegistry(Commands(plane.engine), parts))
     service = await plane.register_service("volt", endpoint=endpoint)
     publish = f"{_REGISTRY}/PublishService"

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from marketplace import storage_tables_service  # noqa: F401  # its tables are compared too
 from marketplace.storage_tables import METADATA
 from tests.control_plane import ControlPlane
 

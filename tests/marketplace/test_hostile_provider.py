@@ -22,6 +22,7 @@ from foundation.certificates import (
     utc_now,
 )
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
 from marketplace.provider_channels import ChannelLimits, MarketplaceCertificate, ProviderChannels
 from marketplace.router.ask import INVALID_ANSWER, OK, REFUSED, TIMED_OUT, UNREACHABLE
 from marketplace.router.transport import ProviderTransport
@@ -74,7 +75,8 @@ MakeTransport = Callable[[Identity], ProviderTransport]
 
 def grpc_aio(identity: Identity) -> ProviderTransport:
     certificate = MarketplaceCertificate(identity.root_pem, identity.key_pem, identity.chain_pem)
-    return ProviderChannels(certificate, TRUST_DOMAIN, ChannelLimits())
+    loopback = EndpointCheck(EndpointPolicy(["127.0.0.0/8"]))
+    return ProviderChannels(certificate, TRUST_DOMAIN, ChannelLimits(), endpoints=loopback)
 
 
 @pytest.fixture(params=[grpc_aio])

@@ -33,6 +33,8 @@ from marketplace.notice import (
     interface_notices,
     message_notices,
     partner_notices,
+    provider_notices,
+    refusal_notices,
     service_notices,
 )
 from marketplace.partner import Partner, PartnerState, PartnerStep
@@ -59,11 +61,19 @@ LETTER = Letter(
 
 
 def test_of_steps_that_concern_nobody_else_nobody_is_told() -> None:
-    silent = {ServiceStep.REGISTERED, ServiceStep.ENDPOINT_CHANGED}
+    heard = {
+        *(ServiceStep.PUBLISHED, ServiceStep.STOPPED, ServiceStep.STARTED),
+        *(ServiceStep.VERSION_PREPARED, ServiceStep.VERSION_PUBLISHED),
+    }
+    silent = set(ServiceStep) - heard
+    # What the provider alone does, and nobody else decides.
+    own = {ServiceStep.ENDPOINT_CHANGED, ServiceStep.DESCRIPTION_CHANGED, ServiceStep.RELATED_SET}
     for step in ServiceStep:
         told = service_notices(SERVICE, step, ["evsp"], NOW)
         assert (told == ()) is (step in silent)
         assert concerns_requesters(step) is (step not in silent)
+        of_own = provider_notices(SERVICE, step, NOW)
+        assert {notice.recipient_id for notice in of_own} == (set() if step in own else {"volt"})
     told_steps = {PartnerStep.ACTIVATED, PartnerStep.INACTIVATED}
     for account in PartnerStep:
         assert bool(partner_notices(PARTNER, account, NOW)) is (account in told_steps)
@@ -90,6 +100,12 @@ def test_the_texts_hold_ids_and_nothing_that_partners_write() -> None:
     (told,) = service_notices(SERVICE, ServiceStep.STOPPED, ["evsp"], NOW)
     assert "Title" not in told.title + told.text
     assert told.text == "Service s-1 of volt was stopped."
+
+
+def test_a_refused_step_says_how_many_contracts_are_in_the_way() -> None:
+    (told,) = refusal_notices(SERVICE, "disabled", 3, NOW)
+    assert (told.recipient_id, told.kind) == ("volt", NoticeKind.SERVICE_STEP_REFUSED)
+    assert told.text.startswith("Service s-1 was not disabled: 3 of its contracts")
 
 
 def test_subscribers_are_told_of_every_interface() -> None:

@@ -159,13 +159,16 @@ async def test_a_contracts_life_is_told_to_both_parties(plane: ControlPlane) -> 
     for who, step in (("evsp", "Suspend"), ("evsp", "Resume"), ("volt", "Terminate")):
         await _step(plane, who, step, contract.contract_id)
     expected = [f"CONTRACT_{step}" for step in ("CREATED", "SUSPENDED", "RESUMED", "TERMINATED")]
-    for party in ("evsp", "volt"):
-        assert await _kinds(plane, party) == ["PARTNER_ACTIVATED", *expected]
+    of_service = ["SERVICE_CHANGED", "SERVICE_PUBLISHED"]
+    for party, before in (("evsp", []), ("volt", of_service)):
+        assert await _kinds(plane, party) == ["PARTNER_ACTIVATED", *before, *expected]
     latest, *_ = await _inbox(plane, "evsp")
     assert latest.sender_id == "volt"
 
 
-async def test_a_services_life_is_told_to_its_requesters_only(plane: ControlPlane) -> None:
+async def test_a_services_life_is_told_to_its_provider_and_its_requesters_only(
+    plane: ControlPlane,
+) -> None:
     volt, _watt = await plane.market("volt", "watt")
     await plane.contract("evsp", volt)
     await plane.partner("evsp-2", EVSP)
@@ -173,8 +176,9 @@ async def test_a_services_life_is_told_to_its_requesters_only(plane: ControlPlan
         method = f"ServiceRegistryService/{step}Service"
         await plane.ask(TECHNICAL, method, service_id=volt.service_id)
     assert (await _kinds(plane, "evsp"))[-2:] == ["SERVICE_STOPPED", "SERVICE_STARTED"]
-    for other in ("evsp-2", "watt"):
-        assert await _kinds(plane, other) == ["PARTNER_ACTIVATED"]
+    assert (await _kinds(plane, "volt"))[-2:] == ["SERVICE_STOPPED", "SERVICE_STARTED"]
+    assert await _kinds(plane, "evsp-2") == ["PARTNER_ACTIVATED"]
+    assert (await _kinds(plane, "watt"))[-1] == "SERVICE_PUBLISHED"
 
 
 async def test_a_partner_reads_after_its_return_that_it_was_inactivated(
@@ -238,8 +242,9 @@ async def test_an_inbox_is_its_owners_alone(plane: ControlPlane) -> None:
     method = "NotificationService/MarkNotificationsRead"
     answer = await plane.ask("evsp", method, first_sequence=0, last_sequence=10)
     assert answer.marked_count == 1
-    (unread,) = await _inbox(plane, "volt", unread_only=True)
-    assert not unread.HasField("read_time")
+    unread = await _inbox(plane, "volt", unread_only=True)
+    assert len(unread) == 3
+    assert not any(notice.HasField("read_time") for notice in unread)
 
 
 async def test_reading_marks_a_range_once(plane: ControlPlane) -> None:

@@ -9,6 +9,7 @@ import pytest
 from foundation.certificates import CertificateAuthority, marketplace_uri
 from foundation.errors import Code
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
 from marketplace.provider_channels import (
     ChannelLimits,
     MarketplaceCertificate,
@@ -23,6 +24,7 @@ from tests.hostile_provider import HostileProvider, Mode, server_tls
 from tests.identities import TRUST_DOMAIN, Identity, MakeIdentity, identity_of
 from tests.relay_market import target_of, until
 
+LOOPBACK = EndpointCheck(EndpointPolicy(["127.0.0.0/8"]))
 METHOD = "/gem.relay.v1.RelayService/Get"
 METADATA = (("gem-call", "x"),)
 NOT_GENUINE = ErrorReason.ERROR_REASON_PROVIDER_NOT_GENUINE
@@ -37,7 +39,9 @@ def certificate_of(identity: Identity) -> MarketplaceCertificate:
 @pytest.fixture
 async def channels(marketplace_identity: Identity) -> AsyncIterator[ProviderChannels]:
     limits = ChannelLimits(max_channels=3, idle_s=60.0, retire_s=2.0)
-    made = ProviderChannels(certificate_of(marketplace_identity), TRUST_DOMAIN, limits)
+    made = ProviderChannels(
+        certificate_of(marketplace_identity), TRUST_DOMAIN, limits, endpoints=LOOPBACK
+    )
     yield made
     await made.close()
 
@@ -232,7 +236,9 @@ async def test_a_channel_that_nobody_uses_is_closed_and_one_with_a_call_is_not(
 ) -> None:
     provider, target = alpha
     limits = ChannelLimits(idle_s=0.2)
-    channels = ProviderChannels(certificate_of(marketplace_identity), TRUST_DOMAIN, limits)
+    channels = ProviderChannels(
+        certificate_of(marketplace_identity), TRUST_DOMAIN, limits, endpoints=LOOPBACK
+    )
     provider.mode = Mode.HANGS
     task = asyncio.create_task(channels.unary(target, METHOD, b"x", METADATA, 0.6))
     await asyncio.sleep(0.45)

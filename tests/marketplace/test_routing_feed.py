@@ -113,10 +113,10 @@ async def test_a_stopped_service_is_no_route_for_any_of_its_requesters(
     await _follow(plane, feed)
     assert _providers(feed) == _providers(feed, "second") == ["volt", "watt"]
     change = "ServiceRegistryService/ChangeServiceEndpoint"
-    await plane.ask("volt", change, endpoint="[::1]:9", **wanted)
+    await plane.ask("volt", change, endpoint="[2a00:1450::1]:9", **wanted)
     snapshot = await _follow(plane, feed)
     for requester in ("evsp", "second"):
-        assert snapshot.targets(requester, INTERFACE)[0].endpoint == "[::1]:9"
+        assert snapshot.targets(requester, INTERFACE)[0].endpoint == "[2a00:1450::1]:9"
 
 
 async def test_a_published_interface_can_be_called_at_once(

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.service import (
-    REGISTRATION_CONTRACT_VERSION,
     TRANSITIONS,
     ServiceState,
     ServiceStep,
@@ -24,11 +23,11 @@ from tests.control_plane import fields_of
 from tests.interceptors.support import raises
 
 
-@pytest.mark.usecase(1250)
-@pytest.mark.parametrize("version", [0, REGISTRATION_CONTRACT_VERSION + 1])
+@pytest.mark.usecase(1250, 1477)
+@pytest.mark.parametrize("version", [0, 1, 3])
 def test_any_but_the_current_registration_contract_is_refused(version: int) -> None:
     with pytest.raises(MarketError) as caught:
-        check_registration_contract(version)
+        check_registration_contract(version, 2)
     assert fields_of(caught.value) == ["accepted_registration_contract_version"]
 
 

@@ -103,12 +103,12 @@ async def test_a_partner_that_is_not_active_registers_nothing(plane: ControlPlan
 
 @pytest.mark.usecase(1494, 1255)
 @pytest.mark.parametrize("method", STEPS)
-@pytest.mark.parametrize("who", ["volt", BUSINESS])
-async def test_publishing_stopping_and_starting_are_the_technical_operators(
-    plane: ControlPlane, method: str, who: str
+@pytest.mark.parametrize(("who", "refusal"), [("evsp", NOT_FOUND), (BUSINESS, FORBIDDEN)])
+async def test_publishing_stopping_and_starting_are_the_providers_and_the_technical_operators(
+    plane: ControlPlane, method: str, who: str, refusal: Any
 ) -> None:
     service = await plane.register_service("volt")
-    with pytest.raises(MarketError, check=FORBIDDEN):
+    with pytest.raises(MarketError, check=refusal):
         await _step(plane, method, service.service_id, who)
 
 

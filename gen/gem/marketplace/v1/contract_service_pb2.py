@@ -26,10 +26,11 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import paging_pb2 as gem_dot_common_dot_v1_dot_paging__pb2
 from gem.marketplace.v1 import contract_pb2 as gem_dot_marketplace_dot_v1_dot_contract__pb2
 from gem.marketplace.v1 import route_explanation_pb2 as gem_dot_marketplace_dot_v1_dot_route__explanation__pb2
+from gem.marketplace.v1 import service_pb2 as gem_dot_marketplace_dot_v1_dot_service__pb2
 from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)gem/marketplace/v1/contract_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a!gem/marketplace/v1/contract.proto\x1a*gem/marketplace/v1/route_explanation.proto\x1a\x1cgem/options/v1/options.proto\"\xa6\x01\n\x15\x43reateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0boffering_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\'\n\x0bsection_ids\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x32\x18\x01\"\x06r\x04\x10\x01\x18@\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08\"H\n\x16\x43reateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"l\n\x16SuspendContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"I\n\x17SuspendContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"k\n\x15ResumeContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"H\n\x16ResumeContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"n\n\x18TerminateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"K\n\x19TerminateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"4\n\x12GetContractRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"E\n\x13GetContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"\xd6\x01\n\x14ListContractsRequest\x12\x1d\n\x0crequester_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x04 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x05 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"z\n\x15ListContractsResponse\x12:\n\tcontracts\x18\x01 \x03(\x0b\x32\x1c.gem.marketplace.v1.ContractB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"e\n\x19ListContractEventsRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x81\x01\n\x1aListContractEventsResponse\x12<\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.gem.marketplace.v1.ContractEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xbd\x07\n\x0f\x43ontractService\x12r\n\x0e\x43reateContract\x12).gem.marketplace.v1.CreateContractRequest\x1a*.gem.marketplace.v1.CreateContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12u\n\x0fSuspendContract\x12*.gem.marketplace.v1.SuspendContractRequest\x1a+.gem.marketplace.v1.SuspendContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12r\n\x0eResumeContract\x12).gem.marketplace.v1.ResumeContractRequest\x1a*.gem.marketplace.v1.ResumeContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12}\n\x11TerminateContract\x12,.gem.marketplace.v1.TerminateContractRequest\x1a-.gem.marketplace.v1.TerminateContractResponse\"\x0b\x90\x02\x02\xfa\x9f\x19\x04\x01\x06\x07\x02\x12j\n\x0bGetContract\x12&.gem.marketplace.v1.GetContractRequest\x1a\'.gem.marketplace.v1.GetContractResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12p\n\rListContracts\x12(.gem.marketplace.v1.ListContractsRequest\x1a).gem.marketplace.v1.ListContractsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x7f\n\x12ListContractEvents\x12-.gem.marketplace.v1.ListContractEventsRequest\x1a..gem.marketplace.v1.ListContractEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0c\x45xplainRoute\x12\'.gem.marketplace.v1.ExplainRouteRequest\x1a(.gem.marketplace.v1.ExplainRouteResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)gem/marketplace/v1/contract_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a!gem/marketplace/v1/contract.proto\x1a*gem/marketplace/v1/route_explanation.proto\x1a gem/marketplace/v1/service.proto\x1a\x1cgem/options/v1/options.proto\"\xa6\x01\n\x15\x43reateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0boffering_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\'\n\x0bsection_ids\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x32\x18\x01\"\x06r\x04\x10\x01\x18@\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08\"\x90\x01\n\x16\x43reateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\x12\x46\n\x10related_services\x18\x14 \x03(\x0b\x32\".gem.marketplace.v1.RelatedServiceB\x08\xbaH\x05\x92\x01\x02\x10\x14\"l\n\x16SuspendContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"I\n\x17SuspendContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"k\n\x15ResumeContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"H\n\x16ResumeContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"n\n\x18TerminateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"K\n\x19TerminateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"4\n\x12GetContractRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"E\n\x13GetContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"\xd6\x01\n\x14ListContractsRequest\x12\x1d\n\x0crequester_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x04 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x05 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"z\n\x15ListContractsResponse\x12:\n\tcontracts\x18\x01 \x03(\x0b\x32\x1c.gem.marketplace.v1.ContractB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"e\n\x19ListContractEventsRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x81\x01\n\x1aListContractEventsResponse\x12<\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.gem.marketplace.v1.ContractEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xbd\x07\n\x0f\x43ontractService\x12r\n\x0e\x43reateContract\x12).gem.marketplace.v1.CreateContractRequest\x1a*.gem.marketplace.v1.CreateContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12u\n\x0fSuspendContract\x12*.gem.marketplace.v1.SuspendContractRequest\x1a+.gem.marketplace.v1.SuspendContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12r\n\x0eResumeContract\x12).gem.marketplace.v1.ResumeContractRequest\x1a*.gem.marketplace.v1.ResumeContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12}\n\x11TerminateContract\x12,.gem.marketplace.v1.TerminateContractRequest\x1a-.gem.marketplace.v1.TerminateContractResponse\"\x0b\x90\x02\x02\xfa\x9f\x19\x04\x01\x06\x07\x02\x12j\n\x0bGetContract\x12&.gem.marketplace.v1.GetContractRequest\x1a\'.gem.marketplace.v1.GetContractResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12p\n\rListContracts\x12(.gem.marketplace.v1.ListContractsRequest\x1a).gem.marketplace.v1.ListContractsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x7f\n\x12ListContractEvents\x12-.gem.marketplace.v1.ListContractEventsRequest\x1a..gem.marketplace.v1.ListContractEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0c\x45xplainRoute\x12\'.gem.marketplace.v1.ExplainRouteRequest\x1a(.gem.marketplace.v1.ExplainRouteResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATECONTRACTREQUEST'].fields_by_name['offering_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_CREATECONTRACTREQUEST'].fields_by_name['section_ids']._loaded_options = None
   _globals['_CREATECONTRACTREQUEST'].fields_by_name['section_ids']._serialized_options = b'\272H\017\222\001\014\0202\030\001\"\006r\004\020\001\030@'
+  _globals['_CREATECONTRACTRESPONSE'].fields_by_name['related_services']._loaded_options = None
+  _globals['_CREATECONTRACTRESPONSE'].fields_by_name['related_services']._serialized_options = b'\272H\005\222\001\002\020\024'
   _globals['_SUSPENDCONTRACTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_SUSPENDCONTRACTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9._:-]{1,64}$'
   _globals['_SUSPENDCONTRACTREQUEST'].fields_by_name['contract_id']._loaded_options = None
@@ -86,34 +89,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTSERVICE'].methods_by_name['ListContractEvents']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_CONTRACTSERVICE'].methods_by_name['ExplainRoute']._loaded_options = None
   _globals['_CONTRACTSERVICE'].methods_by_name['ExplainRoute']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
-  _globals['_CREATECONTRACTREQUEST']._serialized_start=232
-  _globals['_CREATECONTRACTREQUEST']._serialized_end=398
-  _globals['_CREATECONTRACTRESPONSE']._serialized_start=400
-  _globals['_CREATECONTRACTRESPONSE']._serialized_end=472
-  _globals['_SUSPENDCONTRACTREQUEST']._serialized_start=474
-  _globals['_SUSPENDCONTRACTREQUEST']._serialized_end=582
-  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_start=584
-  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_end=657
-  _globals['_RESUMECONTRACTREQUEST']._serialized_start=659
-  _globals['_RESUMECONTRACTREQUEST']._serialized_end=766
-  _globals['_RESUMECONTRACTRESPONSE']._serialized_start=768
-  _globals['_RESUMECONTRACTRESPONSE']._serialized_end=840
-  _globals['_TERMINATECONTRACTREQUEST']._serialized_start=842
-  _globals['_TERMINATECONTRACTREQUEST']._serialized_end=952
-  _globals['_TERMINATECONTRACTRESPONSE']._serialized_start=954
-  _globals['_TERMINATECONTRACTRESPONSE']._serialized_end=1029
-  _globals['_GETCONTRACTREQUEST']._serialized_start=1031
-  _globals['_GETCONTRACTREQUEST']._serialized_end=1083
-  _globals['_GETCONTRACTRESPONSE']._serialized_start=1085
-  _globals['_GETCONTRACTRESPONSE']._serialized_end=1154
-  _globals['_LISTCONTRACTSREQUEST']._serialized_start=1157
-  _globals['_LISTCONTRACTSREQUEST']._serialized_end=1371
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=1373
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=1495
-  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_start=1497
-  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_end=1598
-  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_start=1601
-  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_end=1730
-  _globals['_CONTRACTSERVICE']._serialized_start=1733
-  _globals['_CONTRACTSERVICE']._serialized_end=2690
+  _globals['_CREATECONTRACTREQUEST']._serialized_start=266
+  _globals['_CREATECONTRACTREQUEST']._serialized_end=432
+  _globals['_CREATECONTRACTRESPONSE']._serialized_start=435
+  _globals['_CREATECONTRACTRESPONSE']._serialized_end=579
+  _globals['_SUSPENDCONTRACTREQUEST']._serialized_start=581
+  _globals['_SUSPENDCONTRACTREQUEST']._serialized_end=689
+  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_start=691
+  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_end=764
+  _globals['_RESUMECONTRACTREQUEST']._serialized_start=766
+  _globals['_RESUMECONTRACTREQUEST']._serialized_end=873
+  _globals['_RESUMECONTRACTRESPONSE']._serialized_start=875
+  _globals['_RESUMECONTRACTRESPONSE']._serialized_end=947
+  _globals['_TERMINATECONTRACTREQUEST']._serialized_start=949
+  _globals['_TERMINATECONTRACTREQUEST']._serialized_end=1059
+  _globals['_TERMINATECONTRACTRESPONSE']._serialized_start=1061
+  _globals['_TERMINATECONTRACTRESPONSE']._serialized_end=1136
+  _globals['_GETCONTRACTREQUEST']._serialized_start=1138
+  _globals['_GETCONTRACTREQUEST']._serialized_end=1190
+  _globals['_GETCONTRACTRESPONSE']._serialized_start=1192
+  _globals['_GETCONTRACTRESPONSE']._serialized_end=1261
+  _globals['_LISTCONTRACTSREQUEST']._serialized_start=1264
+  _globals['_LISTCONTRACTSREQUEST']._serialized_end=1478
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=1480
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=1602
+  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_start=1604
+  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_end=1705
+  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_start=1708
+  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_end=1837
+  _globals['_CONTRACTSERVICE']._serialized_start=1840
+  _globals['_CONTRACTSERVICE']._serialized_end=2797
 # @@protoc_insertion_point(module_scope)

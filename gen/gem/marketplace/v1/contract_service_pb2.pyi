@@ -6,6 +6,7 @@ Service contracts between partners."""
 from collections import abc as _abc
 from gem.common.v1 import paging_pb2 as _paging_pb2
 from gem.marketplace.v1 import contract_pb2 as _contract_pb2
+from gem.marketplace.v1 import service_pb2 as _service_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
@@ -63,18 +64,26 @@ class CreateContractResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRACT_FIELD_NUMBER: _builtins.int
+    RELATED_SERVICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contract(self) -> _contract_pb2.Contract:
         """The contract, active."""
+
+    @_builtins.property
+    def related_services(self) -> _containers.RepeatedCompositeFieldContainer[_service_pb2.RelatedService]:
+        """What else the provider offers and the requester has not contracted; empty for a requester that
+        does not want to be shown it (SetCrossSaleOptOut).
+        """
 
     def __init__(
         self,
         *,
         contract: _contract_pb2.Contract | None = ...,
+        related_services: _abc.Iterable[_service_pb2.RelatedService] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "related_services", b"related_services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

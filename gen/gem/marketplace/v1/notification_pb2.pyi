@@ -82,6 +82,22 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A change request was refused; told to the partner."""
     NOTIFICATION_KIND_PARTNER_CONTRACT_PUBLISHED: _NotificationKind.ValueType  # 64
     """A version of the partner contract was published; told to active partners."""
+    NOTIFICATION_KIND_SERVICE_CHANGED: _NotificationKind.ValueType  # 70
+    """Anything else happened to a service, as the text says; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_DISABLED: _NotificationKind.ValueType  # 71
+    """A service was disabled for good; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_ENABLED: _NotificationKind.ValueType  # 72
+    """A service is enabled again; told to its provider."""
+    NOTIFICATION_KIND_SERVICE_VERSION_PREPARED: _NotificationKind.ValueType  # 73
+    """A new version of a service was prepared; told to its provider and to those who have a contract
+    for it.
+    """
+    NOTIFICATION_KIND_SERVICE_VERSION_PUBLISHED: _NotificationKind.ValueType  # 74
+    """A new version of a service was published; told to its provider and to those who have a contract
+    for it.
+    """
+    NOTIFICATION_KIND_SERVICE_STEP_REFUSED: _NotificationKind.ValueType  # 75
+    """A step of a service was refused because of contracts; told to its provider."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """What a notification is about."""
@@ -144,6 +160,22 @@ NOTIFICATION_KIND_PARTNER_CHANGE_REFUSED: NotificationKind.ValueType  # 63
 """A change request was refused; told to the partner."""
 NOTIFICATION_KIND_PARTNER_CONTRACT_PUBLISHED: NotificationKind.ValueType  # 64
 """A version of the partner contract was published; told to active partners."""
+NOTIFICATION_KIND_SERVICE_CHANGED: NotificationKind.ValueType  # 70
+"""Anything else happened to a service, as the text says; told to its provider."""
+NOTIFICATION_KIND_SERVICE_DISABLED: NotificationKind.ValueType  # 71
+"""A service was disabled for good; told to its provider."""
+NOTIFICATION_KIND_SERVICE_ENABLED: NotificationKind.ValueType  # 72
+"""A service is enabled again; told to its provider."""
+NOTIFICATION_KIND_SERVICE_VERSION_PREPARED: NotificationKind.ValueType  # 73
+"""A new version of a service was prepared; told to its provider and to those who have a contract
+for it.
+"""
+NOTIFICATION_KIND_SERVICE_VERSION_PUBLISHED: NotificationKind.ValueType  # 74
+"""A new version of a service was published; told to its provider and to those who have a contract
+for it.
+"""
+NOTIFICATION_KIND_SERVICE_STEP_REFUSED: NotificationKind.ValueType  # 75
+"""A step of a service was refused because of contracts; told to its provider."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _DeliveryFailure:

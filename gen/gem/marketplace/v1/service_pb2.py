@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.marketplace.v1 import contract_pb2 as gem_dot_marketplace_dot_v1_dot_contract__pb2
+from gem.marketplace.v1 import service_hosting_pb2 as gem_dot_marketplace_dot_v1_dot_service__hosting__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gem/marketplace/v1/service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!gem/marketplace/v1/contract.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x03\n\x07Service\x12\x1b\n\nservice_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x17\n\x05title\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12 \n\x0einterface_name\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x11interface_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12 \n\x0fservice_version\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x08\x65ndpoint\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\x12\x39\n\x05state\x18\t \x01(\x0e\x32 .gem.marketplace.v1.ServiceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\tofferings\x18\n \x03(\x0b\x32\x1c.gem.marketplace.v1.OfferingB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x31\n\rregister_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x83\x01\n\x0cServiceState\x12\x1d\n\x19SERVICE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SERVICE_STATE_REGISTERED\x10\x01\x12\x1b\n\x17SERVICE_STATE_PUBLISHED\x10\x02\x12\x19\n\x15SERVICE_STATE_STOPPED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n gem/marketplace/v1/service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!gem/marketplace/v1/contract.proto\x1a(gem/marketplace/v1/service_hosting.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x04\n\x07Service\x12\x1b\n\nservice_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x17\n\x05title\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1f\x12 \n\x0einterface_name\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x11interface_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12 \n\x0fservice_version\x18\x07 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\x08\x65ndpoint\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\xac\x02\x12\x39\n\x05state\x18\t \x01(\x0e\x32 .gem.marketplace.v1.ServiceStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\tofferings\x18\n \x03(\x0b\x32\x1c.gem.marketplace.v1.OfferingB\x08\xbaH\x05\x92\x01\x02\x10\x14\x12\x31\n\rregister_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x08\x63\x61tegory\x18\x14 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12 \n\x08keywords\x18\x15 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\x10\x14\"\x04r\x02\x18\x32\x12\x33\n\x07hosting\x18\x16 \x01(\x0b\x32\".gem.marketplace.v1.ServiceHosting\x12/\n\x05image\x18\x17 \x01(\x0b\x32 .gem.marketplace.v1.ServiceImage\"4\n\x0fServiceKeywords\x12!\n\x05words\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x14\x18\x01\"\x06r\x04\x10\x01\x18\x32\"\x83\x01\n\x0eRelatedService\x12\x1b\n\nservice_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x05title\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12 \n\x0einterface_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x19\n\x08\x63\x61tegory\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64*\xe3\x01\n\x0cServiceState\x12\x1d\n\x19SERVICE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SERVICE_STATE_REGISTERED\x10\x01\x12\x1b\n\x17SERVICE_STATE_PUBLISHED\x10\x02\x12\x19\n\x15SERVICE_STATE_STOPPED\x10\x03\x12\'\n#SERVICE_STATE_PUBLICATION_REQUESTED\x10\x04\x12\x1a\n\x16SERVICE_STATE_DISABLED\x10\x05\x12\x19\n\x15SERVICE_STATE_DELETED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,8 +55,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVICE'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_SERVICE'].fields_by_name['offerings']._loaded_options = None
   _globals['_SERVICE'].fields_by_name['offerings']._serialized_options = b'\272H\005\222\001\002\020\024'
-  _globals['_SERVICESTATE']._serialized_start=582
-  _globals['_SERVICESTATE']._serialized_end=713
-  _globals['_SERVICE']._serialized_start=154
-  _globals['_SERVICE']._serialized_end=579
+  _globals['_SERVICE'].fields_by_name['category']._loaded_options = None
+  _globals['_SERVICE'].fields_by_name['category']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_SERVICE'].fields_by_name['keywords']._loaded_options = None
+  _globals['_SERVICE'].fields_by_name['keywords']._serialized_options = b'\272H\013\222\001\010\020\024\"\004r\002\0302'
+  _globals['_SERVICEKEYWORDS'].fields_by_name['words']._loaded_options = None
+  _globals['_SERVICEKEYWORDS'].fields_by_name['words']._serialized_options = b'\272H\017\222\001\014\020\024\030\001\"\006r\004\020\001\0302'
+  _globals['_RELATEDSERVICE'].fields_by_name['service_id']._loaded_options = None
+  _globals['_RELATEDSERVICE'].fields_by_name['service_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_RELATEDSERVICE'].fields_by_name['title']._loaded_options = None
+  _globals['_RELATEDSERVICE'].fields_by_name['title']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_RELATEDSERVICE'].fields_by_name['interface_name']._loaded_options = None
+  _globals['_RELATEDSERVICE'].fields_by_name['interface_name']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_RELATEDSERVICE'].fields_by_name['category']._loaded_options = None
+  _globals['_RELATEDSERVICE'].fields_by_name['category']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_SERVICESTATE']._serialized_start=975
+  _globals['_SERVICESTATE']._serialized_end=1202
+  _globals['_SERVICE']._serialized_start=196
+  _globals['_SERVICE']._serialized_end=784
+  _globals['_SERVICEKEYWORDS']._serialized_start=786
+  _globals['_SERVICEKEYWORDS']._serialized_end=838
+  _globals['_RELATEDSERVICE']._serialized_start=841
+  _globals['_RELATEDSERVICE']._serialized_end=972
 # @@protoc_insertion_point(module_scope)

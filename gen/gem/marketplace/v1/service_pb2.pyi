@@ -5,6 +5,7 @@ Services that partners provide through the marketplace."""
 
 from collections import abc as _abc
 from gem.marketplace.v1 import contract_pb2 as _contract_pb2
+from gem.marketplace.v1 import service_hosting_pb2 as _service_hosting_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -35,6 +36,16 @@ class _ServiceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceS
     """Published and started: it can be contracted and called."""
     SERVICE_STATE_STOPPED: _ServiceState.ValueType  # 3
     """Published and stopped for a time: no call is routed to it."""
+    SERVICE_STATE_PUBLICATION_REQUESTED: _ServiceState.ValueType  # 4
+    """Its provider has asked for its publication, which the technical operator has to approve; seen
+    as a registered one is.
+    """
+    SERVICE_STATE_DISABLED: _ServiceState.ValueType  # 5
+    """Disabled for good: seen by its provider, the operators and those who had a contract for it. It
+    can be enabled again.
+    """
+    SERVICE_STATE_DELETED: _ServiceState.ValueType  # 6
+    """Deleted: it keeps its id and its title, for the contracts and transactions that name it."""
 
 class ServiceState(_ServiceState, metaclass=_ServiceStateEnumTypeWrapper):
     """Where a service stands."""
@@ -47,6 +58,16 @@ SERVICE_STATE_PUBLISHED: ServiceState.ValueType  # 2
 """Published and started: it can be contracted and called."""
 SERVICE_STATE_STOPPED: ServiceState.ValueType  # 3
 """Published and stopped for a time: no call is routed to it."""
+SERVICE_STATE_PUBLICATION_REQUESTED: ServiceState.ValueType  # 4
+"""Its provider has asked for its publication, which the technical operator has to approve; seen
+as a registered one is.
+"""
+SERVICE_STATE_DISABLED: ServiceState.ValueType  # 5
+"""Disabled for good: seen by its provider, the operators and those who had a contract for it. It
+can be enabled again.
+"""
+SERVICE_STATE_DELETED: ServiceState.ValueType  # 6
+"""Deleted: it keeps its id and its title, for the contracts and transactions that name it."""
 Global___ServiceState: _TypeAlias = ServiceState  # noqa: Y015
 
 @_typing.final
@@ -66,6 +87,10 @@ class Service(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     OFFERINGS_FIELD_NUMBER: _builtins.int
     REGISTER_TIME_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    KEYWORDS_FIELD_NUMBER: _builtins.int
+    HOSTING_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
     """Id chosen by the marketplace."""
     provider_id: _builtins.str
@@ -86,6 +111,8 @@ class Service(_message.Message):
     """
     state: Global___ServiceState.ValueType
     """Where it stands."""
+    category: _builtins.str
+    """Category of its interface."""
     @_builtins.property
     def offerings(self) -> _containers.RepeatedCompositeFieldContainer[_contract_pb2.Offering]:
         """The offerings that can be accepted, the oldest first."""
@@ -93,6 +120,18 @@ class Service(_message.Message):
     @_builtins.property
     def register_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
+
+    @_builtins.property
+    def keywords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words by which it is found, besides those of title and description."""
+
+    @_builtins.property
+    def hosting(self) -> _service_hosting_pb2.ServiceHosting:
+        """Where it is hosted. Unset in lists, and where the provider has not stated it."""
+
+    @_builtins.property
+    def image(self) -> _service_hosting_pb2.ServiceImage:
+        """Image that it runs from. Unset in lists, and where the provider has not stated it."""
 
     def __init__(
         self,
@@ -108,11 +147,73 @@ class Service(_message.Message):
         state: Global___ServiceState.ValueType = ...,
         offerings: _abc.Iterable[_contract_pb2.Offering] | None = ...,
         register_time: _timestamp_pb2.Timestamp | None = ...,
+        category: _builtins.str = ...,
+        keywords: _abc.Iterable[_builtins.str] | None = ...,
+        hosting: _service_hosting_pb2.ServiceHosting | None = ...,
+        image: _service_hosting_pb2.ServiceImage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["register_time", b"register_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hosting", b"hosting", "image", b"image", "register_time", b"register_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "endpoint", b"endpoint", "interface_name", b"interface_name", "interface_version", b"interface_version", "offerings", b"offerings", "provider_id", b"provider_id", "register_time", b"register_time", "service_id", b"service_id", "service_version", b"service_version", "state", b"state", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "description", b"description", "endpoint", b"endpoint", "hosting", b"hosting", "image", b"image", "interface_name", b"interface_name", "interface_version", b"interface_version", "keywords", b"keywords", "offerings", b"offerings", "provider_id", b"provider_id", "register_time", b"register_time", "service_id", b"service_id", "service_version", b"service_version", "state", b"state", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Service: _TypeAlias = Service  # noqa: Y015
+
+@_typing.final
+class ServiceKeywords(_message.Message):
+    """Words by which a service is found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The words. Empty means none."""
+
+    def __init__(
+        self,
+        *,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceKeywords: _TypeAlias = ServiceKeywords  # noqa: Y015
+
+@_typing.final
+class RelatedService(_message.Message):
+    """Another service of the same provider, offered beside one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    INTERFACE_NAME_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    """Which service."""
+    title: _builtins.str
+    """Its title."""
+    interface_name: _builtins.str
+    """Standard interface that it implements."""
+    category: _builtins.str
+    """Category of its interface."""
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        interface_name: _builtins.str = ...,
+        category: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "interface_name", b"interface_name", "service_id", b"service_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelatedService: _TypeAlias = RelatedService  # noqa: Y015

@@ -6,6 +6,8 @@ The registry of services."""
 from collections import abc as _abc
 from gem.common.v1 import paging_pb2 as _paging_pb2
 from gem.marketplace.v1 import contract_pb2 as _contract_pb2
+from gem.marketplace.v1 import interface_pb2 as _interface_pb2
+from gem.marketplace.v1 import service_hosting_pb2 as _service_hosting_pb2
 from gem.marketplace.v1 import service_pb2 as _service_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -36,6 +38,9 @@ class RegisterServiceRequest(_message.Message):
     ENDPOINT_FIELD_NUMBER: _builtins.int
     OFFERING_FIELD_NUMBER: _builtins.int
     ACCEPTED_REGISTRATION_CONTRACT_VERSION_FIELD_NUMBER: _builtins.int
+    KEYWORDS_FIELD_NUMBER: _builtins.int
+    HOSTING_FIELD_NUMBER: _builtins.int
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller; a repetition gives the first result."""
     title: _builtins.str
@@ -54,9 +59,19 @@ class RegisterServiceRequest(_message.Message):
     """Version of the service registration contract that the provider accepted. Zero means that it
     accepted none, which is refused, as is any version but the current one.
     """
+    image_id: _builtins.str
+    """Id of an image of the caller's in the image catalogue. Empty means that it is not stated."""
     @_builtins.property
     def offering(self) -> _contract_pb2.OfferingTerms:
         """The first offering. Unset is refused."""
+
+    @_builtins.property
+    def keywords(self) -> _service_pb2.ServiceKeywords:
+        """Words by which it is found, besides those of title and description. Unset means none."""
+
+    @_builtins.property
+    def hosting(self) -> _service_hosting_pb2.ServiceHosting:
+        """Where it is hosted. Unset means that it is not stated."""
 
     def __init__(
         self,
@@ -70,10 +85,13 @@ class RegisterServiceRequest(_message.Message):
         endpoint: _builtins.str = ...,
         offering: _contract_pb2.OfferingTerms | None = ...,
         accepted_registration_contract_version: _builtins.int = ...,
+        keywords: _service_pb2.ServiceKeywords | None = ...,
+        hosting: _service_hosting_pb2.ServiceHosting | None = ...,
+        image_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["offering", b"offering"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hosting", b"hosting", "keywords", b"keywords", "offering", b"offering"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_registration_contract_version", b"accepted_registration_contract_version", "description", b"description", "endpoint", b"endpoint", "interface_name", b"interface_name", "interface_version", b"interface_version", "offering", b"offering", "request_id", b"request_id", "service_version", b"service_version", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_registration_contract_version", b"accepted_registration_contract_version", "description", b"description", "endpoint", b"endpoint", "hosting", b"hosting", "image_id", b"image_id", "interface_name", b"interface_name", "interface_version", b"interface_version", "keywords", b"keywords", "offering", b"offering", "request_id", b"request_id", "service_version", b"service_version", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,7 +156,7 @@ class PublishServiceResponse(_message.Message):
     SERVICE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def service(self) -> _service_pb2.Service:
-        """The service, now published."""
+        """The service, now published, or with its publication asked for."""
 
     def __init__(
         self,
@@ -336,18 +354,36 @@ class GetServiceResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    CONTRACTS_FIELD_NUMBER: _builtins.int
+    RELATED_SERVICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def service(self) -> _service_pb2.Service:
         """The service with its offerings."""
+
+    @_builtins.property
+    def interface(self) -> _interface_pb2.Interface:
+        """The interface that it implements, at its version."""
+
+    @_builtins.property
+    def contracts(self) -> _containers.RepeatedCompositeFieldContainer[_contract_pb2.Contract]:
+        """The caller's own contracts for it, without their terms, in contract order; the latest 100."""
+
+    @_builtins.property
+    def related_services(self) -> _containers.RepeatedCompositeFieldContainer[_service_pb2.RelatedService]:
+        """What else its provider offers. Empty where the caller does not want to be shown it."""
 
     def __init__(
         self,
         *,
         service: _service_pb2.Service | None = ...,
+        interface: _interface_pb2.Interface | None = ...,
+        contracts: _abc.Iterable[_contract_pb2.Contract] | None = ...,
+        related_services: _abc.Iterable[_service_pb2.RelatedService] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contracts", b"contracts", "interface", b"interface", "related_services", b"related_services", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,7 +404,7 @@ class ListServicesRequest(_message.Message):
     provider_id: _builtins.str
     """Only services of this provider. Empty means of any."""
     state: _service_pb2.ServiceState.ValueType
-    """Only services in this state. Unspecified means in any."""
+    """Only services in this state. Unspecified means in any but deleted."""
     @_builtins.property
     def page(self) -> _paging_pb2.PageRequest:
         """Which page. Unset means the first."""

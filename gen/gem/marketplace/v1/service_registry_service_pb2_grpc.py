@@ -5,7 +5,10 @@ import warnings
 
 from gem.marketplace.v1 import certification_pb2 as gem_dot_marketplace_dot_v1_dot_certification__pb2
 from gem.marketplace.v1 import service_content_pb2 as gem_dot_marketplace_dot_v1_dot_service__content__pb2
+from gem.marketplace.v1 import service_lifecycle_pb2 as gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2
 from gem.marketplace.v1 import service_registry_service_pb2 as gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2
+from gem.marketplace.v1 import service_search_pb2 as gem_dot_marketplace_dot_v1_dot_service__search__pb2
+from gem.marketplace.v1 import service_version_pb2 as gem_dot_marketplace_dot_v1_dot_service__version__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -28,9 +31,9 @@ if _version_not_supported:
 
 
 class ServiceRegistryServiceStub:
-    """Registers services and says which of them can be called (use cases 1250, 1494, 1255). To a
-    partner, another's service that is not published is NOT_FOUND. A command that is repeated with
-    its `request_id` gives its first result.
+    """Registers services and says which of them can be called (use cases 1239, 1250, 1255, 1477, 1484,
+    1486, 1494). To a partner, another's service that is not published is NOT_FOUND. A command that
+    is repeated with its `request_id` gives its first result.
     """
 
     def __init__(self, channel):
@@ -63,6 +66,96 @@ class ServiceRegistryServiceStub:
                 '/gem.marketplace.v1.ServiceRegistryService/ChangeServiceEndpoint',
                 request_serializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ChangeServiceEndpointRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ChangeServiceEndpointResponse.FromString,
+                _registered_method=True)
+        self.GetRegistrationContract = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/GetRegistrationContract',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.GetRegistrationContractRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.GetRegistrationContractResponse.FromString,
+                _registered_method=True)
+        self.PublishRegistrationContract = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/PublishRegistrationContract',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.PublishRegistrationContractRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.PublishRegistrationContractResponse.FromString,
+                _registered_method=True)
+        self.RegisterServiceImage = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/RegisterServiceImage',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RegisterServiceImageRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RegisterServiceImageResponse.FromString,
+                _registered_method=True)
+        self.ListServiceImages = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ListServiceImages',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceImagesRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceImagesResponse.FromString,
+                _registered_method=True)
+        self.ChangeServiceDescription = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ChangeServiceDescription',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ChangeServiceDescriptionRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ChangeServiceDescriptionResponse.FromString,
+                _registered_method=True)
+        self.RefusePublication = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/RefusePublication',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RefusePublicationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RefusePublicationResponse.FromString,
+                _registered_method=True)
+        self.DisableService = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/DisableService',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DisableServiceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DisableServiceResponse.FromString,
+                _registered_method=True)
+        self.EnableService = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/EnableService',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.EnableServiceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.EnableServiceResponse.FromString,
+                _registered_method=True)
+        self.DeleteService = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/DeleteService',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DeleteServiceRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DeleteServiceResponse.FromString,
+                _registered_method=True)
+        self.PrepareServiceVersion = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/PrepareServiceVersion',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PrepareServiceVersionRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PrepareServiceVersionResponse.FromString,
+                _registered_method=True)
+        self.PublishServiceVersion = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/PublishServiceVersion',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PublishServiceVersionRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PublishServiceVersionResponse.FromString,
+                _registered_method=True)
+        self.WithdrawServiceVersion = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/WithdrawServiceVersion',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.WithdrawServiceVersionRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.WithdrawServiceVersionResponse.FromString,
+                _registered_method=True)
+        self.ListServiceVersions = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ListServiceVersions',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.ListServiceVersionsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.ListServiceVersionsResponse.FromString,
+                _registered_method=True)
+        self.ListServiceEvents = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/ListServiceEvents',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceEventsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceEventsResponse.FromString,
+                _registered_method=True)
+        self.SetRelatedServices = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/SetRelatedServices',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetRelatedServicesRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetRelatedServicesResponse.FromString,
+                _registered_method=True)
+        self.SetCrossSaleOptOut = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/SetCrossSaleOptOut',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetCrossSaleOptOutRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetCrossSaleOptOutResponse.FromString,
+                _registered_method=True)
+        self.GetCrossSaleOptOut = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/GetCrossSaleOptOut',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.GetCrossSaleOptOutRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.GetCrossSaleOptOutResponse.FromString,
+                _registered_method=True)
+        self.SearchServices = channel.unary_unary(
+                '/gem.marketplace.v1.ServiceRegistryService/SearchServices',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SearchServicesRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SearchServicesResponse.FromString,
                 _registered_method=True)
         self.GetService = channel.unary_unary(
                 '/gem.marketplace.v1.ServiceRegistryService/GetService',
@@ -157,24 +250,26 @@ class ServiceRegistryServiceStub:
 
 
 class ServiceRegistryServiceServicer:
-    """Registers services and says which of them can be called (use cases 1250, 1494, 1255). To a
-    partner, another's service that is not published is NOT_FOUND. A command that is repeated with
-    its `request_id` gives its first result.
+    """Registers services and says which of them can be called (use cases 1239, 1250, 1255, 1477, 1484,
+    1486, 1494). To a partner, another's service that is not published is NOT_FOUND. A command that
+    is repeated with its `request_id` gives its first result.
     """
 
     def RegisterService(self, request, context):
         """Registers a service of the calling partner together with its first offering. It is disabled
         until it is published. INVALID_ARGUMENT when the service registration contract is not accepted
-        or the endpoint is none; NOT_FOUND when the catalogue does not have the interface;
-        PERMISSION_DENIED when none of the partner's roles may implement it.
+        or the endpoint is none, or none that the market's policy lets be called; NOT_FOUND when the
+        catalogue does not have the interface, or the partner not the image; PERMISSION_DENIED when
+        none of the partner's roles may implement it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PublishService(self, request, context):
-        """Publishes a registered service, which can then be contracted and called. FAILED_PRECONDITION
-        when it is published already.
+        """Publishes a registered service, which can then be contracted and called. Where the market asks
+        for the technical operator's approval, its provider's call is a request, and the operator's
+        publishes it. FAILED_PRECONDITION when it is published or asked for already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,8 +297,152 @@ class ServiceRegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRegistrationContract(self, request, context):
+        """Gives the text of the service registration contract (use case 1477).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishRegistrationContract(self, request, context):
+        """Puts a new version of the service registration contract into force. Services that are
+        registered keep the version that their provider accepted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterServiceImage(self, request, context):
+        """Puts a container image of the calling partner into the image catalogue. INVALID_ARGUMENT when
+        the reference is none with a digest; ALREADY_EXISTS when the partner has registered it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListServiceImages(self, request, context):
+        """Lists images of the catalogue: the calling partner's own, or those of the partner that an
+        operator names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeServiceDescription(self, request, context):
+        """Changes how the calling partner's service is described: title, texts, keywords, hosting,
+        image. Contracts keep the title that they were made with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefusePublication(self, request, context):
+        """Refuses the publication of a service, or of its new version, that its provider has asked for;
+        the provider is told why. FAILED_PRECONDITION when none is asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DisableService(self, request, context):
+        """Disables a stopped service for good (use case 1486). FAILED_PRECONDITION when it is not
+        stopped, and with `BlockingContracts` while it has contracts that are not terminated, of which
+        its provider is told.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableService(self, request, context):
+        """Enables a disabled service again; it is stopped then. FAILED_PRECONDITION when it is not
+        disabled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteService(self, request, context):
+        """Deletes a service that is disabled or was never published. Its id is never used again;
+        contracts and transactions stay as they are. FAILED_PRECONDITION when it is neither.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareServiceVersion(self, request, context):
+        """Prepares a new version of the calling partner's service beside the published one.
+        FAILED_PRECONDITION when it is not published or has a prepared version; INVALID_ARGUMENT when
+        the endpoint is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishServiceVersion(self, request, context):
+        """Puts the prepared version in the place of the published one (use case 1494).
+        FAILED_PRECONDITION with `BlockingContracts` while contracts have to change first, of which
+        its provider is told; nothing is published then. Contracts have to change unless the new
+        interface version is compatible with the one before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawServiceVersion(self, request, context):
+        """Withdraws the prepared version. FAILED_PRECONDITION when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListServiceVersions(self, request, context):
+        """Lists the later versions of a service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListServiceEvents(self, request, context):
+        """Lists what happened to a service, the oldest first. Its provider and the operators see it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRelatedServices(self, request, context):
+        """Names other services of the calling partner that are shown beside one of its services.
+        NOT_FOUND when one of them is not its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCrossSaleOptOut(self, request, context):
+        """Says whether the calling partner wants to be shown related services.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCrossSaleOptOut(self, request, context):
+        """Tells whether the calling partner wants to be shown related services.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchServices(self, request, context):
+        """Finds services by text, category, interface, provider, state and relation to the caller (use
+        case 1239). A partner sees what is published and its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetService(self, request, context):
-        """Gives one service with its offerings.
+        """Gives one service with its offerings, its interface, the caller's own contracts for it, and
+        what else its provider offers (use case 1484). A service that is disabled or deleted is seen by
+        whoever had a contract for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -368,6 +607,96 @@ def add_ServiceRegistryServiceServicer_to_server(servicer, server):
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ChangeServiceEndpointRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ChangeServiceEndpointResponse.SerializeToString,
             ),
+            'GetRegistrationContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRegistrationContract,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.GetRegistrationContractRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.GetRegistrationContractResponse.SerializeToString,
+            ),
+            'PublishRegistrationContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishRegistrationContract,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.PublishRegistrationContractRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.PublishRegistrationContractResponse.SerializeToString,
+            ),
+            'RegisterServiceImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterServiceImage,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RegisterServiceImageRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RegisterServiceImageResponse.SerializeToString,
+            ),
+            'ListServiceImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceImages,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceImagesRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceImagesResponse.SerializeToString,
+            ),
+            'ChangeServiceDescription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeServiceDescription,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ChangeServiceDescriptionRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ChangeServiceDescriptionResponse.SerializeToString,
+            ),
+            'RefusePublication': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefusePublication,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RefusePublicationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RefusePublicationResponse.SerializeToString,
+            ),
+            'DisableService': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisableService,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DisableServiceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DisableServiceResponse.SerializeToString,
+            ),
+            'EnableService': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableService,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.EnableServiceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.EnableServiceResponse.SerializeToString,
+            ),
+            'DeleteService': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteService,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DeleteServiceRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DeleteServiceResponse.SerializeToString,
+            ),
+            'PrepareServiceVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareServiceVersion,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PrepareServiceVersionRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PrepareServiceVersionResponse.SerializeToString,
+            ),
+            'PublishServiceVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishServiceVersion,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PublishServiceVersionRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.PublishServiceVersionResponse.SerializeToString,
+            ),
+            'WithdrawServiceVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawServiceVersion,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.WithdrawServiceVersionRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.WithdrawServiceVersionResponse.SerializeToString,
+            ),
+            'ListServiceVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceVersions,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.ListServiceVersionsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__version__pb2.ListServiceVersionsResponse.SerializeToString,
+            ),
+            'ListServiceEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceEvents,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceEventsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceEventsResponse.SerializeToString,
+            ),
+            'SetRelatedServices': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRelatedServices,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetRelatedServicesRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetRelatedServicesResponse.SerializeToString,
+            ),
+            'SetCrossSaleOptOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCrossSaleOptOut,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetCrossSaleOptOutRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetCrossSaleOptOutResponse.SerializeToString,
+            ),
+            'GetCrossSaleOptOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCrossSaleOptOut,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.GetCrossSaleOptOutRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.GetCrossSaleOptOutResponse.SerializeToString,
+            ),
+            'SearchServices': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchServices,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SearchServicesRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_service__search__pb2.SearchServicesResponse.SerializeToString,
+            ),
             'GetService': grpc.unary_unary_rpc_method_handler(
                     servicer.GetService,
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.GetServiceRequest.FromString,
@@ -467,9 +796,9 @@ def add_ServiceRegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ServiceRegistryService:
-    """Registers services and says which of them can be called (use cases 1250, 1494, 1255). To a
-    partner, another's service that is not published is NOT_FOUND. A command that is repeated with
-    its `request_id` gives its first result.
+    """Registers services and says which of them can be called (use cases 1239, 1250, 1255, 1477, 1484,
+    1486, 1494). To a partner, another's service that is not published is NOT_FOUND. A command that
+    is repeated with its `request_id` gives its first result.
     """
 
     @staticmethod
@@ -597,6 +926,492 @@ class ServiceRegistryService:
             '/gem.marketplace.v1.ServiceRegistryService/ChangeServiceEndpoint',
             gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ChangeServiceEndpointRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_service__registry__service__pb2.ChangeServiceEndpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRegistrationContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/GetRegistrationContract',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.GetRegistrationContractRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.GetRegistrationContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishRegistrationContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/PublishRegistrationContract',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.PublishRegistrationContractRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.PublishRegistrationContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterServiceImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/RegisterServiceImage',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RegisterServiceImageRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RegisterServiceImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ListServiceImages',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceImagesRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeServiceDescription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ChangeServiceDescription',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ChangeServiceDescriptionRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ChangeServiceDescriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefusePublication(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/RefusePublication',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RefusePublicationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.RefusePublicationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisableService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/DisableService',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DisableServiceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DisableServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/EnableService',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.EnableServiceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.EnableServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/DeleteService',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DeleteServiceRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.DeleteServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareServiceVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/PrepareServiceVersion',
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.PrepareServiceVersionRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.PrepareServiceVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishServiceVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/PublishServiceVersion',
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.PublishServiceVersionRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.PublishServiceVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawServiceVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/WithdrawServiceVersion',
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.WithdrawServiceVersionRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.WithdrawServiceVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ListServiceVersions',
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.ListServiceVersionsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__version__pb2.ListServiceVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/ListServiceEvents',
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceEventsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__lifecycle__pb2.ListServiceEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRelatedServices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/SetRelatedServices',
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetRelatedServicesRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetRelatedServicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCrossSaleOptOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/SetCrossSaleOptOut',
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetCrossSaleOptOutRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.SetCrossSaleOptOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCrossSaleOptOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/GetCrossSaleOptOut',
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.GetCrossSaleOptOutRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.GetCrossSaleOptOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchServices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ServiceRegistryService/SearchServices',
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.SearchServicesRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_service__search__pb2.SearchServicesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,7 +6,10 @@ The registry of services."""
 from collections import abc as _abc
 from gem.marketplace.v1 import certification_pb2 as _certification_pb2
 from gem.marketplace.v1 import service_content_pb2 as _service_content_pb2
+from gem.marketplace.v1 import service_lifecycle_pb2 as _service_lifecycle_pb2
 from gem.marketplace.v1 import service_registry_service_pb2 as _service_registry_service_pb2
+from gem.marketplace.v1 import service_search_pb2 as _service_search_pb2
+from gem.marketplace.v1 import service_version_pb2 as _service_version_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -29,9 +32,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ServiceRegistryServiceStub:
-    """Registers services and says which of them can be called (use cases 1250, 1494, 1255). To a
-    partner, another's service that is not published is NOT_FOUND. A command that is repeated with
-    its `request_id` gives its first result.
+    """Registers services and says which of them can be called (use cases 1239, 1250, 1255, 1477, 1484,
+    1486, 1494). To a partner, another's service that is not published is NOT_FOUND. A command that
+    is repeated with its `request_id` gives its first result.
     """
 
     @_typing.overload
@@ -41,12 +44,14 @@ class ServiceRegistryServiceStub:
     RegisterService: _grpc.UnaryUnaryMultiCallable[_service_registry_service_pb2.RegisterServiceRequest, _service_registry_service_pb2.RegisterServiceResponse]
     """Registers a service of the calling partner together with its first offering. It is disabled
     until it is published. INVALID_ARGUMENT when the service registration contract is not accepted
-    or the endpoint is none; NOT_FOUND when the catalogue does not have the interface;
-    PERMISSION_DENIED when none of the partner's roles may implement it.
+    or the endpoint is none, or none that the market's policy lets be called; NOT_FOUND when the
+    catalogue does not have the interface, or the partner not the image; PERMISSION_DENIED when
+    none of the partner's roles may implement it.
     """
     PublishService: _grpc.UnaryUnaryMultiCallable[_service_registry_service_pb2.PublishServiceRequest, _service_registry_service_pb2.PublishServiceResponse]
-    """Publishes a registered service, which can then be contracted and called. FAILED_PRECONDITION
-    when it is published already.
+    """Publishes a registered service, which can then be contracted and called. Where the market asks
+    for the technical operator's approval, its provider's call is a request, and the operator's
+    publishes it. FAILED_PRECONDITION when it is published or asked for already.
     """
     StopService: _grpc.UnaryUnaryMultiCallable[_service_registry_service_pb2.StopServiceRequest, _service_registry_service_pb2.StopServiceResponse]
     """Stops a published service for a time. Calls in flight end as they would have.
@@ -56,8 +61,75 @@ class ServiceRegistryServiceStub:
     """Starts a stopped service again. FAILED_PRECONDITION when it is not published or not stopped."""
     ChangeServiceEndpoint: _grpc.UnaryUnaryMultiCallable[_service_registry_service_pb2.ChangeServiceEndpointRequest, _service_registry_service_pb2.ChangeServiceEndpointResponse]
     """Changes where the calling partner's service is called."""
+    GetRegistrationContract: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.GetRegistrationContractRequest, _service_lifecycle_pb2.GetRegistrationContractResponse]
+    """Gives the text of the service registration contract (use case 1477)."""
+    PublishRegistrationContract: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.PublishRegistrationContractRequest, _service_lifecycle_pb2.PublishRegistrationContractResponse]
+    """Puts a new version of the service registration contract into force. Services that are
+    registered keep the version that their provider accepted.
+    """
+    RegisterServiceImage: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.RegisterServiceImageRequest, _service_lifecycle_pb2.RegisterServiceImageResponse]
+    """Puts a container image of the calling partner into the image catalogue. INVALID_ARGUMENT when
+    the reference is none with a digest; ALREADY_EXISTS when the partner has registered it.
+    """
+    ListServiceImages: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.ListServiceImagesRequest, _service_lifecycle_pb2.ListServiceImagesResponse]
+    """Lists images of the catalogue: the calling partner's own, or those of the partner that an
+    operator names.
+    """
+    ChangeServiceDescription: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.ChangeServiceDescriptionRequest, _service_lifecycle_pb2.ChangeServiceDescriptionResponse]
+    """Changes how the calling partner's service is described: title, texts, keywords, hosting,
+    image. Contracts keep the title that they were made with.
+    """
+    RefusePublication: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.RefusePublicationRequest, _service_lifecycle_pb2.RefusePublicationResponse]
+    """Refuses the publication of a service, or of its new version, that its provider has asked for;
+    the provider is told why. FAILED_PRECONDITION when none is asked for.
+    """
+    DisableService: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.DisableServiceRequest, _service_lifecycle_pb2.DisableServiceResponse]
+    """Disables a stopped service for good (use case 1486). FAILED_PRECONDITION when it is not
+    stopped, and with `BlockingContracts` while it has contracts that are not terminated, of which
+    its provider is told.
+    """
+    EnableService: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.EnableServiceRequest, _service_lifecycle_pb2.EnableServiceResponse]
+    """Enables a disabled service again; it is stopped then. FAILED_PRECONDITION when it is not
+    disabled.
+    """
+    DeleteService: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.DeleteServiceRequest, _service_lifecycle_pb2.DeleteServiceResponse]
+    """Deletes a service that is disabled or was never published. Its id is never used again;
+    contracts and transactions stay as they are. FAILED_PRECONDITION when it is neither.
+    """
+    PrepareServiceVersion: _grpc.UnaryUnaryMultiCallable[_service_version_pb2.PrepareServiceVersionRequest, _service_version_pb2.PrepareServiceVersionResponse]
+    """Prepares a new version of the calling partner's service beside the published one.
+    FAILED_PRECONDITION when it is not published or has a prepared version; INVALID_ARGUMENT when
+    the endpoint is refused.
+    """
+    PublishServiceVersion: _grpc.UnaryUnaryMultiCallable[_service_version_pb2.PublishServiceVersionRequest, _service_version_pb2.PublishServiceVersionResponse]
+    """Puts the prepared version in the place of the published one (use case 1494).
+    FAILED_PRECONDITION with `BlockingContracts` while contracts have to change first, of which
+    its provider is told; nothing is published then. Contracts have to change unless the new
+    interface version is compatible with the one before it.
+    """
+    WithdrawServiceVersion: _grpc.UnaryUnaryMultiCallable[_service_version_pb2.WithdrawServiceVersionRequest, _service_version_pb2.WithdrawServiceVersionResponse]
+    """Withdraws the prepared version. FAILED_PRECONDITION when there is none."""
+    ListServiceVersions: _grpc.UnaryUnaryMultiCallable[_service_version_pb2.ListServiceVersionsRequest, _service_version_pb2.ListServiceVersionsResponse]
+    """Lists the later versions of a service."""
+    ListServiceEvents: _grpc.UnaryUnaryMultiCallable[_service_lifecycle_pb2.ListServiceEventsRequest, _service_lifecycle_pb2.ListServiceEventsResponse]
+    """Lists what happened to a service, the oldest first. Its provider and the operators see it."""
+    SetRelatedServices: _grpc.UnaryUnaryMultiCallable[_service_search_pb2.SetRelatedServicesRequest, _service_search_pb2.SetRelatedServicesResponse]
+    """Names other services of the calling partner that are shown beside one of its services.
+    NOT_FOUND when one of them is not its own.
+    """
+    SetCrossSaleOptOut: _grpc.UnaryUnaryMultiCallable[_service_search_pb2.SetCrossSaleOptOutRequest, _service_search_pb2.SetCrossSaleOptOutResponse]
+    """Says whether the calling partner wants to be shown related services."""
+    GetCrossSaleOptOut: _grpc.UnaryUnaryMultiCallable[_service_search_pb2.GetCrossSaleOptOutRequest, _service_search_pb2.GetCrossSaleOptOutResponse]
+    """Tells whether the calling partner wants to be shown related services."""
+    SearchServices: _grpc.UnaryUnaryMultiCallable[_service_search_pb2.SearchServicesRequest, _service_search_pb2.SearchServicesResponse]
+    """Finds services by text, category, interface, provider, state and relation to the caller (use
+    case 1239). A partner sees what is published and its own.
+    """
     GetService: _grpc.UnaryUnaryMultiCallable[_service_registry_service_pb2.GetServiceRequest, _service_registry_service_pb2.GetServiceResponse]
-    """Gives one service with its offerings."""
+    """Gives one service with its offerings, its interface, the caller's own contracts for it, and
+    what else its provider offers (use case 1484). A service that is disabled or deleted is seen by
+    whoever had a contract for it.
+    """
     ListServices: _grpc.UnaryUnaryMultiCallable[_service_registry_service_pb2.ListServicesRequest, _service_registry_service_pb2.ListServicesResponse]
     """Lists services in the order of their registration, without offerings."""
     RunConformance: _grpc.UnaryUnaryMultiCallable[_certification_pb2.RunConformanceRequest, _certification_pb2.RunConformanceResponse]
@@ -115,21 +187,23 @@ class ServiceRegistryServiceStub:
 
 @_typing.type_check_only
 class ServiceRegistryServiceAsyncStub(ServiceRegistryServiceStub):
-    """Registers services and says which of them can be called (use cases 1250, 1494, 1255). To a
-    partner, another's service that is not published is NOT_FOUND. A command that is repeated with
-    its `request_id` gives its first result.
+    """Registers services and says which of them can be called (use cases 1239, 1250, 1255, 1477, 1484,
+    1486, 1494). To a partner, another's service that is not published is NOT_FOUND. A command that
+    is repeated with its `request_id` gives its first result.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterService: _aio.UnaryUnaryMultiCallable[_service_registry_service_pb2.RegisterServiceRequest, _service_registry_service_pb2.RegisterServiceResponse]  # type: ignore[assignment]
     """Registers a service of the calling partner together with its first offering. It is disabled
     until it is published. INVALID_ARGUMENT when the service registration contract is not accepted
-    or the endpoint is none; NOT_FOUND when the catalogue does not have the interface;
-    PERMISSION_DENIED when none of the partner's roles may implement it.
+    or the endpoint is none, or none that the market's policy lets be called; NOT_FOUND when the
+    catalogue does not have the interface, or the partner not the image; PERMISSION_DENIED when
+    none of the partner's roles may implement it.
     """
     PublishService: _aio.UnaryUnaryMultiCallable[_service_registry_service_pb2.PublishServiceRequest, _service_registry_service_pb2.PublishServiceResponse]  # type: ignore[assignment]
-    """Publishes a registered service, which can then be contracted and called. FAILED_PRECONDITION
-    when it is published already.
+    """Publishes a registered service, which can then be contracted and called. Where the market asks
+    for the technical operator's approval, its provider's call is a request, and the operator's
+    publishes it. FAILED_PRECONDITION when it is published or asked for already.
     """
     StopService: _aio.UnaryUnaryMultiCallable[_service_registry_service_pb2.StopServiceRequest, _service_registry_service_pb2.StopServiceResponse]  # type: ignore[assignment]
     """Stops a published service for a time. Calls in flight end as they would have.
@@ -139,8 +213,75 @@ class ServiceRegistryServiceAsyncStub(ServiceRegistryServiceStub):
     """Starts a stopped service again. FAILED_PRECONDITION when it is not published or not stopped."""
     ChangeServiceEndpoint: _aio.UnaryUnaryMultiCallable[_service_registry_service_pb2.ChangeServiceEndpointRequest, _service_registry_service_pb2.ChangeServiceEndpointResponse]  # type: ignore[assignment]
     """Changes where the calling partner's service is called."""
+    GetRegistrationContract: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.GetRegistrationContractRequest, _service_lifecycle_pb2.GetRegistrationContractResponse]  # type: ignore[assignment]
+    """Gives the text of the service registration contract (use case 1477)."""
+    PublishRegistrationContract: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.PublishRegistrationContractRequest, _service_lifecycle_pb2.PublishRegistrationContractResponse]  # type: ignore[assignment]
+    """Puts a new version of the service registration contract into force. Services that are
+    registered keep the version that their provider accepted.
+    """
+    RegisterServiceImage: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.RegisterServiceImageRequest, _service_lifecycle_pb2.RegisterServiceImageResponse]  # type: ignore[assignment]
+    """Puts a container image of the calling partner into the image catalogue. INVALID_ARGUMENT when
+    the reference is none with a digest; ALREADY_EXISTS when the partner has registered it.
+    """
+    ListServiceImages: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.ListServiceImagesRequest, _service_lifecycle_pb2.ListServiceImagesResponse]  # type: ignore[assignment]
+    """Lists images of the catalogue: the calling partner's own, or those of the partner that an
+    operator names.
+    """
+    ChangeServiceDescription: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.ChangeServiceDescriptionRequest, _service_lifecycle_pb2.ChangeServiceDescriptionResponse]  # type: ignore[assignment]
+    """Changes how the calling partner's service is described: title, texts, keywords, hosting,
+    image. Contracts keep the title that they were made with.
+    """
+    RefusePublication: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.RefusePublicationRequest, _service_lifecycle_pb2.RefusePublicationResponse]  # type: ignore[assignment]
+    """Refuses the publication of a service, or of its new version, that its provider has asked for;
+    the provider is told why. FAILED_PRECONDITION when none is asked for.
+    """
+    DisableService: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.DisableServiceRequest, _service_lifecycle_pb2.DisableServiceResponse]  # type: ignore[assignment]
+    """Disables a stopped service for good (use case 1486). FAILED_PRECONDITION when it is not
+    stopped, and with `BlockingContracts` while it has contracts that are not terminated, of which
+    its provider is told.
+    """
+    EnableService: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.EnableServiceRequest, _service_lifecycle_pb2.EnableServiceResponse]  # type: ignore[assignment]
+    """Enables a disabled service again; it is stopped then. FAILED_PRECONDITION when it is not
+    disabled.
+    """
+    DeleteService: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.DeleteServiceRequest, _service_lifecycle_pb2.DeleteServiceResponse]  # type: ignore[assignment]
+    """Deletes a service that is disabled or was never published. Its id is never used again;
+    contracts and transactions stay as they are. FAILED_PRECONDITION when it is neither.
+    """
+    PrepareServiceVersion: _aio.UnaryUnaryMultiCallable[_service_version_pb2.PrepareServiceVersionRequest, _service_version_pb2.PrepareServiceVersionResponse]  # type: ignore[assignment]
+    """Prepares a new version of the calling partner's service beside the published one.
+    FAILED_PRECONDITION when it is not published or has a prepared version; INVALID_ARGUMENT when
+    the endpoint is refused.
+    """
+    PublishServiceVersion: _aio.UnaryUnaryMultiCallable[_service_version_pb2.PublishServiceVersionRequest, _service_version_pb2.PublishServiceVersionResponse]  # type: ignore[assignment]
+    """Puts the prepared version in the place of the published one (use case 1494).
+    FAILED_PRECONDITION with `BlockingContracts` while contracts have to change first, of which
+    its provider is told; nothing is published then. Contracts have to change unless the new
+    interface version is compatible with the one before it.
+    """
+    WithdrawServiceVersion: _aio.UnaryUnaryMultiCallable[_service_version_pb2.WithdrawServiceVersionRequest, _service_version_pb2.WithdrawServiceVersionResponse]  # type: ignore[assignment]
+    """Withdraws the prepared version. FAILED_PRECONDITION when there is none."""
+    ListServiceVersions: _aio.UnaryUnaryMultiCallable[_service_version_pb2.ListServiceVersionsRequest, _service_version_pb2.ListServiceVersionsResponse]  # type: ignore[assignment]
+    """Lists the later versions of a service."""
+    ListServiceEvents: _aio.UnaryUnaryMultiCallable[_service_lifecycle_pb2.ListServiceEventsRequest, _service_lifecycle_pb2.ListServiceEventsResponse]  # type: ignore[assignment]
+    """Lists what happened to a service, the oldest first. Its provider and the operators see it."""
+    SetRelatedServices: _aio.UnaryUnaryMultiCallable[_service_search_pb2.SetRelatedServicesRequest, _service_search_pb2.SetRelatedServicesResponse]  # type: ignore[assignment]
+    """Names other services of the calling partner that are shown beside one of its services.
+    NOT_FOUND when one of them is not its own.
+    """
+    SetCrossSaleOptOut: _aio.UnaryUnaryMultiCallable[_service_search_pb2.SetCrossSaleOptOutRequest, _service_search_pb2.SetCrossSaleOptOutResponse]  # type: ignore[assignment]
+    """Says whether the calling partner wants to be shown related services."""
+    GetCrossSaleOptOut: _aio.UnaryUnaryMultiCallable[_service_search_pb2.GetCrossSaleOptOutRequest, _service_search_pb2.GetCrossSaleOptOutResponse]  # type: ignore[assignment]
+    """Tells whether the calling partner wants to be shown related services."""
+    SearchServices: _aio.UnaryUnaryMultiCallable[_service_search_pb2.SearchServicesRequest, _service_search_pb2.SearchServicesResponse]  # type: ignore[assignment]
+    """Finds services by text, category, interface, provider, state and relation to the caller (use
+    case 1239). A partner sees what is published and its own.
+    """
     GetService: _aio.UnaryUnaryMultiCallable[_service_registry_service_pb2.GetServiceRequest, _service_registry_service_pb2.GetServiceResponse]  # type: ignore[assignment]
-    """Gives one service with its offerings."""
+    """Gives one service with its offerings, its interface, the caller's own contracts for it, and
+    what else its provider offers (use case 1484). A service that is disabled or deleted is seen by
+    whoever had a contract for it.
+    """
     ListServices: _aio.UnaryUnaryMultiCallable[_service_registry_service_pb2.ListServicesRequest, _service_registry_service_pb2.ListServicesResponse]  # type: ignore[assignment]
     """Lists services in the order of their registration, without offerings."""
     RunConformance: _aio.UnaryUnaryMultiCallable[_certification_pb2.RunConformanceRequest, _certification_pb2.RunConformanceResponse]  # type: ignore[assignment]
@@ -197,9 +338,9 @@ class ServiceRegistryServiceAsyncStub(ServiceRegistryServiceStub):
     """
 
 class ServiceRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Registers services and says which of them can be called (use cases 1250, 1494, 1255). To a
-    partner, another's service that is not published is NOT_FOUND. A command that is repeated with
-    its `request_id` gives its first result.
+    """Registers services and says which of them can be called (use cases 1239, 1250, 1255, 1477, 1484,
+    1486, 1494). To a partner, another's service that is not published is NOT_FOUND. A command that
+    is repeated with its `request_id` gives its first result.
     """
 
     @_abc_1.abstractmethod
@@ -210,8 +351,9 @@ class ServiceRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_service_registry_service_pb2.RegisterServiceResponse, _abc.Awaitable[_service_registry_service_pb2.RegisterServiceResponse]]:
         """Registers a service of the calling partner together with its first offering. It is disabled
         until it is published. INVALID_ARGUMENT when the service registration contract is not accepted
-        or the endpoint is none; NOT_FOUND when the catalogue does not have the interface;
-        PERMISSION_DENIED when none of the partner's roles may implement it.
+        or the endpoint is none, or none that the market's policy lets be called; NOT_FOUND when the
+        catalogue does not have the interface, or the partner not the image; PERMISSION_DENIED when
+        none of the partner's roles may implement it.
         """
 
     @_abc_1.abstractmethod
@@ -220,8 +362,9 @@ class ServiceRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_registry_service_pb2.PublishServiceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_registry_service_pb2.PublishServiceResponse, _abc.Awaitable[_service_registry_service_pb2.PublishServiceResponse]]:
-        """Publishes a registered service, which can then be contracted and called. FAILED_PRECONDITION
-        when it is published already.
+        """Publishes a registered service, which can then be contracted and called. Where the market asks
+        for the technical operator's approval, its provider's call is a request, and the operator's
+        publishes it. FAILED_PRECONDITION when it is published or asked for already.
         """
 
     @_abc_1.abstractmethod
@@ -251,12 +394,187 @@ class ServiceRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes where the calling partner's service is called."""
 
     @_abc_1.abstractmethod
+    def GetRegistrationContract(
+        self,
+        request: _service_lifecycle_pb2.GetRegistrationContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.GetRegistrationContractResponse, _abc.Awaitable[_service_lifecycle_pb2.GetRegistrationContractResponse]]:
+        """Gives the text of the service registration contract (use case 1477)."""
+
+    @_abc_1.abstractmethod
+    def PublishRegistrationContract(
+        self,
+        request: _service_lifecycle_pb2.PublishRegistrationContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.PublishRegistrationContractResponse, _abc.Awaitable[_service_lifecycle_pb2.PublishRegistrationContractResponse]]:
+        """Puts a new version of the service registration contract into force. Services that are
+        registered keep the version that their provider accepted.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterServiceImage(
+        self,
+        request: _service_lifecycle_pb2.RegisterServiceImageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.RegisterServiceImageResponse, _abc.Awaitable[_service_lifecycle_pb2.RegisterServiceImageResponse]]:
+        """Puts a container image of the calling partner into the image catalogue. INVALID_ARGUMENT when
+        the reference is none with a digest; ALREADY_EXISTS when the partner has registered it.
+        """
+
+    @_abc_1.abstractmethod
+    def ListServiceImages(
+        self,
+        request: _service_lifecycle_pb2.ListServiceImagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.ListServiceImagesResponse, _abc.Awaitable[_service_lifecycle_pb2.ListServiceImagesResponse]]:
+        """Lists images of the catalogue: the calling partner's own, or those of the partner that an
+        operator names.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeServiceDescription(
+        self,
+        request: _service_lifecycle_pb2.ChangeServiceDescriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.ChangeServiceDescriptionResponse, _abc.Awaitable[_service_lifecycle_pb2.ChangeServiceDescriptionResponse]]:
+        """Changes how the calling partner's service is described: title, texts, keywords, hosting,
+        image. Contracts keep the title that they were made with.
+        """
+
+    @_abc_1.abstractmethod
+    def RefusePublication(
+        self,
+        request: _service_lifecycle_pb2.RefusePublicationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.RefusePublicationResponse, _abc.Awaitable[_service_lifecycle_pb2.RefusePublicationResponse]]:
+        """Refuses the publication of a service, or of its new version, that its provider has asked for;
+        the provider is told why. FAILED_PRECONDITION when none is asked for.
+        """
+
+    @_abc_1.abstractmethod
+    def DisableService(
+        self,
+        request: _service_lifecycle_pb2.DisableServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.DisableServiceResponse, _abc.Awaitable[_service_lifecycle_pb2.DisableServiceResponse]]:
+        """Disables a stopped service for good (use case 1486). FAILED_PRECONDITION when it is not
+        stopped, and with `BlockingContracts` while it has contracts that are not terminated, of which
+        its provider is told.
+        """
+
+    @_abc_1.abstractmethod
+    def EnableService(
+        self,
+        request: _service_lifecycle_pb2.EnableServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.EnableServiceResponse, _abc.Awaitable[_service_lifecycle_pb2.EnableServiceResponse]]:
+        """Enables a disabled service again; it is stopped then. FAILED_PRECONDITION when it is not
+        disabled.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteService(
+        self,
+        request: _service_lifecycle_pb2.DeleteServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.DeleteServiceResponse, _abc.Awaitable[_service_lifecycle_pb2.DeleteServiceResponse]]:
+        """Deletes a service that is disabled or was never published. Its id is never used again;
+        contracts and transactions stay as they are. FAILED_PRECONDITION when it is neither.
+        """
+
+    @_abc_1.abstractmethod
+    def PrepareServiceVersion(
+        self,
+        request: _service_version_pb2.PrepareServiceVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_version_pb2.PrepareServiceVersionResponse, _abc.Awaitable[_service_version_pb2.PrepareServiceVersionResponse]]:
+        """Prepares a new version of the calling partner's service beside the published one.
+        FAILED_PRECONDITION when it is not published or has a prepared version; INVALID_ARGUMENT when
+        the endpoint is refused.
+        """
+
+    @_abc_1.abstractmethod
+    def PublishServiceVersion(
+        self,
+        request: _service_version_pb2.PublishServiceVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_version_pb2.PublishServiceVersionResponse, _abc.Awaitable[_service_version_pb2.PublishServiceVersionResponse]]:
+        """Puts the prepared version in the place of the published one (use case 1494).
+        FAILED_PRECONDITION with `BlockingContracts` while contracts have to change first, of which
+        its provider is told; nothing is published then. Contracts have to change unless the new
+        interface version is compatible with the one before it.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawServiceVersion(
+        self,
+        request: _service_version_pb2.WithdrawServiceVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_version_pb2.WithdrawServiceVersionResponse, _abc.Awaitable[_service_version_pb2.WithdrawServiceVersionResponse]]:
+        """Withdraws the prepared version. FAILED_PRECONDITION when there is none."""
+
+    @_abc_1.abstractmethod
+    def ListServiceVersions(
+        self,
+        request: _service_version_pb2.ListServiceVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_version_pb2.ListServiceVersionsResponse, _abc.Awaitable[_service_version_pb2.ListServiceVersionsResponse]]:
+        """Lists the later versions of a service."""
+
+    @_abc_1.abstractmethod
+    def ListServiceEvents(
+        self,
+        request: _service_lifecycle_pb2.ListServiceEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_lifecycle_pb2.ListServiceEventsResponse, _abc.Awaitable[_service_lifecycle_pb2.ListServiceEventsResponse]]:
+        """Lists what happened to a service, the oldest first. Its provider and the operators see it."""
+
+    @_abc_1.abstractmethod
+    def SetRelatedServices(
+        self,
+        request: _service_search_pb2.SetRelatedServicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_search_pb2.SetRelatedServicesResponse, _abc.Awaitable[_service_search_pb2.SetRelatedServicesResponse]]:
+        """Names other services of the calling partner that are shown beside one of its services.
+        NOT_FOUND when one of them is not its own.
+        """
+
+    @_abc_1.abstractmethod
+    def SetCrossSaleOptOut(
+        self,
+        request: _service_search_pb2.SetCrossSaleOptOutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_search_pb2.SetCrossSaleOptOutResponse, _abc.Awaitable[_service_search_pb2.SetCrossSaleOptOutResponse]]:
+        """Says whether the calling partner wants to be shown related services."""
+
+    @_abc_1.abstractmethod
+    def GetCrossSaleOptOut(
+        self,
+        request: _service_search_pb2.GetCrossSaleOptOutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_search_pb2.GetCrossSaleOptOutResponse, _abc.Awaitable[_service_search_pb2.GetCrossSaleOptOutResponse]]:
+        """Tells whether the calling partner wants to be shown related services."""
+
+    @_abc_1.abstractmethod
+    def SearchServices(
+        self,
+        request: _service_search_pb2.SearchServicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_search_pb2.SearchServicesResponse, _abc.Awaitable[_service_search_pb2.SearchServicesResponse]]:
+        """Finds services by text, category, interface, provider, state and relation to the caller (use
+        case 1239). A partner sees what is published and its own.
+        """
+
+    @_abc_1.abstractmethod
     def GetService(
         self,
         request: _service_registry_service_pb2.GetServiceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_registry_service_pb2.GetServiceResponse, _abc.Awaitable[_service_registry_service_pb2.GetServiceResponse]]:
-        """Gives one service with its offerings."""
+        """Gives one service with its offerings, its interface, the caller's own contracts for it, and
+        what else its provider offers (use case 1484). A service that is disabled or deleted is seen by
+        whoever had a contract for it.
+        """
 
     @_abc_1.abstractmethod
     def ListServices(

@@ -112,6 +112,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The caller cancelled the call. CANCELLED."""
     ERROR_REASON_IN_DOUBT: _ErrorReason.ValueType  # 89
     """The call with side effects was interrupted; whether it took effect is not known. UNKNOWN."""
+    ERROR_REASON_ENDPOINT_NOT_ALLOWED: _ErrorReason.ValueType  # 90
+    """The provider's endpoint is at an address that the market's policy does not let be called; no
+    byte was sent. UNAVAILABLE.
+    """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 100
     """The thing named does not exist, or the caller may not see it. NOT_FOUND."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 101
@@ -226,6 +230,10 @@ ERROR_REASON_CALL_CANCELLED: ErrorReason.ValueType  # 88
 """The caller cancelled the call. CANCELLED."""
 ERROR_REASON_IN_DOUBT: ErrorReason.ValueType  # 89
 """The call with side effects was interrupted; whether it took effect is not known. UNKNOWN."""
+ERROR_REASON_ENDPOINT_NOT_ALLOWED: ErrorReason.ValueType  # 90
+"""The provider's endpoint is at an address that the market's policy does not let be called; no
+byte was sent. UNAVAILABLE.
+"""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 100
 """The thing named does not exist, or the caller may not see it. NOT_FOUND."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 101
