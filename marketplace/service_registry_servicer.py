@@ -8,9 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 from gem.marketplace.v1 import service_pb2, service_registry_service_pb2
-from gem.marketplace.v1.contract_pb2 import Offering, OfferingTerms
 from interceptors.call import Call
 from marketplace.actor import Actor, not_found
+from marketplace.contract_framework import check_offering
+from marketplace.contract_rendering import render_offering
 from marketplace.notice import concerns_requesters, service_notices
 from marketplace.partner import check_active
 from marketplace.rendering import enum_member, enum_number, timestamp
@@ -27,6 +28,7 @@ from marketplace.service import (
     take_step,
 )
 from marketplace.storage_command import Commands, Work
+from marketplace.storage_framework import FrameworkStorage
 from marketplace.storage_interface import InterfaceStorage
 from marketplace.storage_notice import requesters_of, tell
 from marketplace.storage_paging import page_by_number
@@ -64,6 +66,8 @@ class ServiceRegistryServicer:
             interfaces = InterfaceStorage(w.connection)
             interface = await interfaces.get(request.interface_name, request.interface_version)
             check_role(provider.roles, interface.implemented_by, "implement")
+            framework = await FrameworkStorage(w.connection).get()
+            check_offering(request.offering, framework, "offering", plain=True)
             storage = ServiceStorage(w.connection)
             service = await storage.add(
                 Service(
@@ -206,17 +210,8 @@ def _render(service: Service, offerings: Sequence[Any], actor: Actor) -> service
         interface_version=service.interface_version,
         service_version=service.service_version,
         endpoint=service.endpoint if actor.may_see(service.provider_id) else "",
-        offerings=map(_render_offering, offerings),
+        offerings=map(render_offering, offerings),
         register_time=timestamp(service.registered_at),
     )
     rendered.state = enum_number(service_pb2.ServiceState, _PREFIX, service.state)
     return rendered  # type: ignore[no-any-return]  # enum fields take plain numbers
-
-
-def _render_offering(row: Any) -> Offering:
-    return Offering(
-        offering_id=row.offering_id,
-        service_id=row.service_id,
-        terms=OfferingTerms.FromString(row.terms),
-        create_time=timestamp(row.created_at),
-    )

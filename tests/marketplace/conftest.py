@@ -11,7 +11,7 @@ from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
-from marketplace.storage_tables import METADATA
+from marketplace.storage_tables_contract import METADATA
 from tests.transaction_log_support import empty_log
 
 if TYPE_CHECKING:
