@@ -32,7 +32,7 @@ from gemarket.limits import (
     session_limits,
 )
 from gemarket.logs import configure_logs
-from gemarket.notices import open_notices, start_delivery
+from gemarket.notices import ended, open_notices, start_delivery
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
 from gemarket.rotation import keep_rotating, listener_credentials, marketplace_certificate
 from gemarket.spans import open_spans
@@ -47,6 +47,7 @@ from interceptors.session import SessionCheck
 from interceptors.status import report_status
 from interceptors.telemetry import Telemetry
 from interceptors.transaction_log import FailedCallRecorder
+from marketplace.contract_housekeeping import ContractHousekeeping
 from marketplace.open_sessions import OpenSessions
 from marketplace.provider_channels import ProviderChannels
 from marketplace.router.router import Router
@@ -139,6 +140,8 @@ async def serve(config: WorkerConfig) -> None:
         for task in (rotating, check.watch(live), sessions.watch(live)):
             stack.callback(asyncio.create_task(task).cancel)
         start_delivery(stack, settings, config.database_url)
+        keeping = asyncio.create_task(ContractHousekeeping(engine).run(), name="contracts")
+        stack.push_async_callback(ended, keeping)
 
         _spare_the_collector()
         sys.stdout.write("ready\n")

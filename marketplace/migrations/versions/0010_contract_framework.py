@@ -113,7 +113,10 @@ _AMENDMENTS = (
         PRIMARY KEY (contract_id, service_id)
     )
     """,
-    "CREATE INDEX contract_added_service_service ON marketplace.contract_added_service (service_id)",
+    """
+    CREATE INDEX contract_added_service_service
+        ON marketplace.contract_added_service (service_id)
+    """,
 )
 
 _GUARDS = (
