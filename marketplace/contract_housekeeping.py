@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from foundation.certificates import utc_now
+from foundation.errors import MarketError
 from marketplace.contract_changes import ContractChanges
 from marketplace.storage_command import transaction
 from marketplace.storage_tables import CONTRACT
@@ -49,15 +50,21 @@ class ContractHousekeeping:
             await asyncio.sleep(0 if more else self._sweep_every_s)
 
     async def sweep(self) -> int:
-        """Settle the contracts that are due, the longest due first; gives how many were due."""
+        """Settle the contracts that are due, the longest due first; gives how many of them were."""
         now = self._clock()
         query = select(CONTRACT.c.contract_id).where(CONTRACT.c.due_at <= now)
         query = query.order_by(CONTRACT.c.due_at).limit(SWEEP_MAX)
         async with transaction(self._engine) as connection:
             due = list(await connection.scalars(query))
+        failed = 0
         for contract_id in due:
-            await self._settle(contract_id, now)
-        return len(due)
+            try:
+                await self._settle(contract_id, now)
+            except MarketError as error:
+                # One contract keeps no other from its steps.
+                _log.warning("a contract could not be settled", reason=error.reason)
+                failed += 1
+        return len(due) - failed
 
     async def _settle(self, contract_id: str, now: datetime) -> None:
         """Settle one contract in a transaction of its own, unless somebody else is at it."""

@@ -21,6 +21,7 @@ from gemarket.administration import ServicePlan, new_request_id
 from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
 from tests.end_to_end.authorization import MATRIX as CORE_MATRIX
+from tests.end_to_end.authorization_contracts import CONTRACT_MATRIX
 from tests.end_to_end.authorization_notices import NOTICE_MATRIX
 from tests.end_to_end.callers import CALLERS, USERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
@@ -33,7 +34,7 @@ from tests.proposals import upload
 #: Interfaces that other tests publish in the same market.
 _OF_TESTS = "acme."
 _OPERATOR_ID = "DE*MTX"
-MATRIX = {**NOTICE_MATRIX, **CORE_MATRIX}
+MATRIX = {**NOTICE_MATRIX, **CONTRACT_MATRIX, **CORE_MATRIX}
 
 
 def fingerprint_of(identity: Identity) -> bytes:
