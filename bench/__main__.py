@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import uvloop
 
 from bench import router
+from bench.contracts_effect import contracts_effect
 from bench.evse_search import evse_search
 from bench.routing_scale import routing_scale
 from bench.transactions import transactions_export, transactions_search
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "evse-search": evse_search,
     "transactions-search": transactions_search,
     "transactions-export": transactions_export,
+    "contracts-effect": contracts_effect,
     "workers": router.workers,
 }
 

@@ -19,7 +19,7 @@ from marketplace.amendment import (
     check_asked,
     decide,
 )
-from marketplace.contract import Contract, check_visible
+from marketplace.contract import ENDED, Contract, check_visible
 from marketplace.contract_agreement import accept, check_content
 from marketplace.contract_changes import ContractChanges
 from marketplace.contract_period import instant
@@ -163,7 +163,8 @@ class ContractAmendmentServicer:
             contract = await ContractStorage(w.connection).get(request.contract_id)
             check_visible(contract, w.actor)
             contract = as_of(contract, w.now)
-            last = contract.revision + (contract.changes_at is not None)
+            scheduled = contract.changes_at is not None and contract.state not in ENDED
+            last = contract.revision + scheduled
             storage = AmendmentStorage(w.connection)
             rows, info = await storage.revisions(page, request.contract_id, last)
         return amendments.ListContractRevisionsResponse(

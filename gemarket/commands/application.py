@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gemarket.commands import authority, call, demo, doctor, imports, transactions, up
+from gemarket.commands import authority, call, contracts, demo, doctor, imports, transactions, up
 from gemarket.console import output
 
 application = typer.Typer(
@@ -40,5 +40,6 @@ application.command("demo")(demo.demo)
 application.command("call")(call.call)
 application.command("doctor")(doctor.doctor)
 application.add_typer(authority.application, name="ca")
+application.add_typer(contracts.application, name="contracts")
 application.add_typer(imports.application, name="import")
 application.add_typer(transactions.application, name="transactions")
