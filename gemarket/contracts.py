@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf import json_format
-from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,6 +19,8 @@ from gem.marketplace.v1.contract_framework_pb2 import ListOfferingsRequest
 from gemarket.administration import new_request_id
 
 if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+
     # The stub with awaitable methods is a type only: at run time it is ContractServiceStub.
     from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceAsyncStub
 
@@ -41,9 +42,8 @@ def criteria_of(
     pending: bool = False,
 ) -> contract_search_pb2.ContractCriteria:
     """Read the options of a search; ValueError with the reason."""
-    states = (
-        _value(contract_pb2.ContractState, name, "state") for name in state.split(",") if name
-    )
+    known = contract_pb2.ContractState
+    states = (_value(known, name, "state") for name in state.split(",") if name)
     role_value = _value(contract_search_pb2.ContractRole, role, "role") if role else 0
     return contract_search_pb2.ContractCriteria(
         party_id=party,
@@ -71,9 +71,9 @@ def time_of(text: str) -> Timestamp | None:
     return made
 
 
-def name_of(enum: _EnumTypeWrapper, number: int, prefix: str) -> str:
+def name_of(enum: _EnumTypeWrapper[Any], number: int, prefix: str) -> str:
     """Give the value of an enum in lower case words; empty for the unspecified one."""
-    name = enum.Name(number)
+    name: str = enum.Name(number)
     return name.removeprefix(f"{prefix}_").lower().replace("_", " ") if number else ""
 
 
@@ -223,8 +223,8 @@ async def decide(
     return (await stub.RevokeContractAmendment(revoking, timeout=TIMEOUT_S)).amendment
 
 
-def _value(enum: _EnumTypeWrapper, name: str, kind: str) -> int:
-    known = {}
+def _value(enum: _EnumTypeWrapper[Any], name: str, kind: str) -> int:
+    known: dict[str, int] = {}
     for full, number in enum.items():
         if number:
             known[full.rpartition("_")[2].lower()] = number

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from foundation.certificates import utc_now
 from foundation.errors import MarketError
+from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.contract_changes import ContractChanges
 from marketplace.storage_command import transaction
 from marketplace.storage_tables import CONTRACT
@@ -60,9 +61,10 @@ class ContractHousekeeping:
         for contract_id in due:
             try:
                 await self._settle(contract_id, now)
-            except MarketError as error:
-                # One contract keeps no other from its steps.
-                _log.warning("a contract could not be settled", reason=error.reason)
+            except Exception as error:  # one contract keeps no other from its steps
+                if _is_away(error):
+                    raise
+                _log.error("a contract could not be settled", error=type(error).__name__)
                 failed += 1
         return len(due) - failed
 
@@ -76,3 +78,9 @@ class ContractHousekeeping:
             changes = ContractChanges(connection, now)
             await changes.locked(contract_id)
             await changes.finish()
+
+
+def _is_away(error: Exception) -> bool:
+    """Say whether the database is away, so that trying the next contract makes no sense."""
+    away = ErrorReason.ERROR_REASON_STORAGE_UNAVAILABLE
+    return isinstance(error, MarketError) and error.reason == away

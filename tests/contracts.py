@@ -15,7 +15,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def price(micros: int) -> dict[str, Any]:
+def price(micros: int) -> Any:
     """Give a price for one call."""
     return {"per_call": {"price": {"amount_micros": micros, "currency_code": "EUR"}}}
 
@@ -40,7 +40,7 @@ def framework_terms(
     micros: int = 20_000,
     without: tuple[str, ...] = (),
     extra: tuple[dict[str, Any], ...] = (),
-) -> dict[str, Any]:
+) -> Any:
     """Give terms of an offering by version 1 of the framework."""
     sections = [
         section("parties"),

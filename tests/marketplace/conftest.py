@@ -11,13 +11,16 @@ from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
-from marketplace.storage_tables_contract import METADATA
+from marketplace import storage_tables_contract
+from marketplace.storage_tables import METADATA
 from tests.transaction_log_support import empty_log
 
 if TYPE_CHECKING:
     from tests.control_plane import ControlPlane
 
 _DATABASE = "control_plane"
+#: The tables of this module are in the same metadata once it is imported.
+assert storage_tables_contract.CONTRACT_REVISION.metadata is METADATA
 #: Without the triggers that refuse it; much faster than a fresh copy, or than TRUNCATE, which makes
 #: every table's files anew.
 _EMPTY = ";".join(

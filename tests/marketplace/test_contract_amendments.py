@@ -368,7 +368,7 @@ async def test_a_termination_against_a_suspension_leaves_one_order_of_steps(
 
 async def test_a_repeated_step_gives_its_first_result(plane: ControlPlane) -> None:
     made = await deal(plane)
-    fields = {"request_id": "same", "terms": _proposed()}
+    fields: dict[str, Any] = {"request_id": "same", "terms": _proposed()}
     first = await made.request("Change", **fields)
     assert await made.request("Change", **fields) == first
     method = "AcceptContractAmendment"

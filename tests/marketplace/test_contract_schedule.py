@@ -37,10 +37,10 @@ _ENDS, _CONTINUES = 2, 1
 def _terms(
     days: int = 0, prolongation: int = 0, trial: tuple[int, int] | None = None, **term: Any
 ) -> ContractTerms:
-    values: dict[str, Any] = {"prolongation_days": prolongation, **term}
+    values: Any = {"prolongation_days": prolongation, **term}
     if days:
         values["duration_days"] = days
-    trials = {"trial_days": trial[0], "outcome": trial[1]} if trial else None
+    trials: Any = {"trial_days": trial[0], "outcome": trial[1]} if trial else None
     return ContractTerms(term=values, trial=trials)
 
 
@@ -48,7 +48,7 @@ def _contract(period: Period, **fields: Any) -> Contract:
     pending = period.starts_at is not None and period.starts_at > START
     state = ContractState.PENDING if pending else ContractState.ACTIVE
     values = ("c-1", 1, "evsp", "volt", "s-1", "o-1", state, b"", START, None)
-    return Contract(*values, period=period, **fields)  # type: ignore[arg-type]  # in their order
+    return Contract(*values, period=period, **fields)
 
 
 def _made(terms: ContractTerms, wanted: datetime | None = None, **fields: Any) -> Contract:
