@@ -46,7 +46,7 @@ def framework_terms(
         section("parties"),
         section("term", term=term or {}),
         section("notice", notice={"notice_days": notice_days}),
-        section("service-level", service_level={"availability_per_mille": 990}),
+        section("service-level", service_level={"availability_permille": 990}),
         section("price"),
         section("data-protection", purposes={"purposes": ["billing", "support"]}),
         section("liability"),

@@ -33,6 +33,7 @@ UNITS = {
 COUNTS = {
     *("count", "size", "limit", "code", "version", "number", "sequence", "index", "phases"),
     *("positions", "weekday", "weekdays"),
+    "revision",
 }
 
 SIGNED = {

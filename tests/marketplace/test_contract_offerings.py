@@ -161,7 +161,7 @@ async def test_an_offering_of_the_framework_can_be_accepted(plane: ControlPlane)
     made = await deal(plane)
     terms = made.made.terms
     assert (terms.framework_version, terms.offering_revision) == (1, 1)
-    assert terms.service_level.availability_per_mille == 990
+    assert terms.service_level.availability_permille == 990
     assert list(terms.purposes) == ["billing", "support"]
     assert terms.HasField("term")
     assert terms.HasField("notice")

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)gem/marketplace/v1/contract_section.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x0c\x43ontractTerm\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\rduration_days\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x94\x9d\x02(\x01H\x00\x12.\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12&\n\x11prolongation_days\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x94\x9d\x02(\x00\x42\x05\n\x03\x65nd\"1\n\x0e\x43ontractNotice\x12\x1f\n\x0bnotice_days\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc2\x1c(\x00\"n\n\rContractTrial\x12\x1e\n\ntrial_days\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xed\x02(\x01\x12=\n\x07outcome\x18\x02 \x01(\x0e\x32 .gem.marketplace.v1.TrialOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"j\n\x14PromisedServiceLevel\x12*\n\x16\x61vailability_per_mille\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12&\n\x10percentile_95_ms\x18\x02 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xdd\xdb\x01(\x00\"7\n\x0c\x44\x61taPurposes\x12\'\n\x08purposes\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\xc8\x01*b\n\x0cTrialOutcome\x12\x1d\n\x19TRIAL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRIAL_OUTCOME_CONTINUES\x10\x01\x12\x16\n\x12TRIAL_OUTCOME_ENDS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)gem/marketplace/v1/contract_section.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x0c\x43ontractTerm\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\rduration_days\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x94\x9d\x02(\x01H\x00\x12.\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12&\n\x11prolongation_days\x18\x04 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\x94\x9d\x02(\x00\x42\x05\n\x03\x65nd\"1\n\x0e\x43ontractNotice\x12\x1f\n\x0bnotice_days\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc2\x1c(\x00\"n\n\rContractTrial\x12\x1e\n\ntrial_days\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xed\x02(\x01\x12=\n\x07outcome\x18\x02 \x01(\x0e\x32 .gem.marketplace.v1.TrialOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"i\n\x14PromisedServiceLevel\x12)\n\x15\x61vailability_permille\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12&\n\x10percentile_95_ms\x18\x02 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xdd\xdb\x01(\x00\"7\n\x0c\x44\x61taPurposes\x12\'\n\x08purposes\x18\x01 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x32\x18\x01\"\x07r\x05\x10\x01\x18\xc8\x01*b\n\x0cTrialOutcome\x12\x1d\n\x19TRIAL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17TRIAL_OUTCOME_CONTINUES\x10\x01\x12\x16\n\x12TRIAL_OUTCOME_ENDS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,14 +43,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTTRIAL'].fields_by_name['trial_days']._serialized_options = b'\272H\007\032\005\030\355\002(\001'
   _globals['_CONTRACTTRIAL'].fields_by_name['outcome']._loaded_options = None
   _globals['_CONTRACTTRIAL'].fields_by_name['outcome']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
-  _globals['_PROMISEDSERVICELEVEL'].fields_by_name['availability_per_mille']._loaded_options = None
-  _globals['_PROMISEDSERVICELEVEL'].fields_by_name['availability_per_mille']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_PROMISEDSERVICELEVEL'].fields_by_name['availability_permille']._loaded_options = None
+  _globals['_PROMISEDSERVICELEVEL'].fields_by_name['availability_permille']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_PROMISEDSERVICELEVEL'].fields_by_name['percentile_95_ms']._loaded_options = None
   _globals['_PROMISEDSERVICELEVEL'].fields_by_name['percentile_95_ms']._serialized_options = b'\272H\t\032\007\030\200\335\333\001(\000'
   _globals['_DATAPURPOSES'].fields_by_name['purposes']._loaded_options = None
   _globals['_DATAPURPOSES'].fields_by_name['purposes']._serialized_options = b'\272H\022\222\001\017\010\001\0202\030\001\"\007r\005\020\001\030\310\001'
-  _globals['_TRIALOUTCOME']._serialized_start=653
-  _globals['_TRIALOUTCOME']._serialized_end=751
+  _globals['_TRIALOUTCOME']._serialized_start=652
+  _globals['_TRIALOUTCOME']._serialized_end=750
   _globals['_CONTRACTTERM']._serialized_start=128
   _globals['_CONTRACTTERM']._serialized_end=323
   _globals['_CONTRACTNOTICE']._serialized_start=325
@@ -58,7 +58,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTTRIAL']._serialized_start=376
   _globals['_CONTRACTTRIAL']._serialized_end=486
   _globals['_PROMISEDSERVICELEVEL']._serialized_start=488
-  _globals['_PROMISEDSERVICELEVEL']._serialized_end=594
-  _globals['_DATAPURPOSES']._serialized_start=596
-  _globals['_DATAPURPOSES']._serialized_end=651
+  _globals['_PROMISEDSERVICELEVEL']._serialized_end=593
+  _globals['_DATAPURPOSES']._serialized_start=595
+  _globals['_DATAPURPOSES']._serialized_end=650
 # @@protoc_insertion_point(module_scope)

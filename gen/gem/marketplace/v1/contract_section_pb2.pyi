@@ -140,21 +140,21 @@ class PromisedServiceLevel(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    AVAILABILITY_PER_MILLE_FIELD_NUMBER: _builtins.int
+    AVAILABILITY_PERMILLE_FIELD_NUMBER: _builtins.int
     PERCENTILE_95_MS_FIELD_NUMBER: _builtins.int
-    availability_per_mille: _builtins.int
+    availability_permille: _builtins.int
     """Share of the calls that are answered well, of a thousand. Zero means no promise."""
     percentile_95_ms: _builtins.int
     """Milliseconds within which 95 of 100 answers come. Zero means no promise."""
     def __init__(
         self,
         *,
-        availability_per_mille: _builtins.int = ...,
+        availability_permille: _builtins.int = ...,
         percentile_95_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability_per_mille", b"availability_per_mille", "percentile_95_ms", b"percentile_95_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["availability_permille", b"availability_permille", "percentile_95_ms", b"percentile_95_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
