@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -17,7 +18,7 @@ from gem.common.v1.identifier_pb2 import IdentifierKind
 from gem.options.v1.options_pb2 import AccessRole, RouteKey
 from interceptors.certificate import CertificateRecord
 from marketplace.router.target import Price, Target
-from marketplace.routing_schedule import Window, Windows
+from marketplace.routing_schedule import Window, Windows, in_force
 from marketplace.storage_routing import APPLIED_CHANNEL
 
 #: Rows that are fetched at a time: between two fetches other tasks of the loop run.
@@ -70,8 +71,20 @@ _REACHED = """
         JOIN marketplace.contract_added_service a USING (contract_id)
     WHERE c.state IN ('ACTIVE', 'PENDING') AND {condition}
 """
-_CONTRACTS = f"""
-    SELECT * FROM ({_REACHED.format(condition=True)}) AS c ORDER BY position, place, valid_from
+# Nearly all contracts have one revision and one service: those are read in the order of an index.
+_CONTRACTS = """
+    SELECT contract_id, requester_id, service_id, price_per_call_micros, currency_code,
+           starts_at AS valid_from,
+           CASE WHEN ending IN ('EXPIRES', 'TERMINATES') THEN ends_at END AS valid_to
+    FROM marketplace.contract WHERE state IN ('ACTIVE', 'PENDING') ORDER BY position
+"""
+_AMENDED = """c.contract_id IN (
+    SELECT contract_id FROM marketplace.contract_revision
+    UNION SELECT contract_id FROM marketplace.contract_added_service)"""
+_AMENDED_ROUTES = f"""
+    SELECT DISTINCT c.requester_id, s.interface_name
+    FROM ({_REACHED.format(condition=_AMENDED)}) AS c
+        JOIN marketplace.service s ON s.service_id = c.service_id
 """  # noqa: S608  # a constant of this module
 # Each part is narrowed by itself: the planner does not push a join into a union.
 _REACHED_BY = _REACHED.format(condition="c.requester_id = ANY($1::text[])")
@@ -228,21 +241,29 @@ class SnapshotStorage:
 
     async def _read_routes(self, rows: RoutingRows, now_s: float) -> None:
         services = {row["service_id"]: row for row in await self._connection.fetch(_SERVICES)}
-        interned = _Interned()
+        amended = {tuple(row) for row in await self._connection.fetch(_AMENDED_ROUTES)}
+        interned, now = _Interned(), datetime.fromtimestamp(now_s, UTC)
         timed: set[tuple[str, str]] = set()
         contracts = await self._connection.cursor(_CONTRACTS)
         while chunk := await contracts.fetch(CHUNK_ROWS):
             for row in chunk:
                 service = services.get(row["service_id"])
-                if service is not None:
-                    requester_id = interned.string(row["requester_id"])
-                    interface_name = interned.string(service["interface_name"])
-                    window = _window(row, _target(row, service, interned))
-                    if window.holds(now_s):
-                        rows.routes.append((requester_id, interface_name, window.target))
-                    if window.until_s < _NEVER or window.from_s > now_s:
-                        timed.add((requester_id, interface_name))
-        rows.timed = await self.windows(timed) if timed else {}
+                if service is None:
+                    continue
+                requester_id = interned.string(row["requester_id"])
+                interface_name = interned.string(service["interface_name"])
+                if (requester_id, interface_name) in amended:
+                    continue
+                opens, closes = row["valid_from"], row["valid_to"]
+                pending = opens is not None and opens > now
+                if pending or closes is not None:
+                    timed.add((requester_id, interface_name))
+                if not pending and (closes is None or now < closes):
+                    target = _target(row, service, interned)
+                    rows.routes.append((requester_id, interface_name, target))
+        rows.timed = await self.windows(timed | amended)
+        for name in amended:
+            rows.routes += ((*name, target) for target in in_force(rows.timed[name], now_s))
 
 
 def _window(row: Any, target: Target) -> Window:
