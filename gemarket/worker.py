@@ -113,7 +113,7 @@ async def serve(config: WorkerConfig) -> None:
                 notices=notices,
                 sends_email=settings.smtp is not None,
                 services=open_registry_parts(stack, settings, layout, engine, channels),
-                left_out=lambda *which: router.leaves_out(*which),  # made further down
+                left_out=lambda *which: router.leaves_out(*which),  # noqa: PLW0108  # made below
             )
         )
         health = add_health(core, feed, limits.snapshot_max_age_s)
