@@ -140,9 +140,8 @@ async def serve(config: WorkerConfig) -> None:
         feed.on_change.append(lambda change: cut_refused(change, check, live))
         chain = build_chain(parts, dispatch(core.methods(), router.serve))
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
-        server.before_drain(health.enter_drain)
-        server.before_drain(admission.close)
-        server.before_drain(notices.enter_drain)
+        for step in (health.enter_drain, admission.close, notices.enter_drain):
+            server.before_drain(step)
         server.listen(config.address, _credentials(settings, layout, mutual=True))
         server.listen(config.session_address, _credentials(settings, layout, mutual=False))
         await server.start()
