@@ -110,7 +110,7 @@ async def notices(plane: ControlPlane) -> list[tuple[str, str]]:
         for each in reversed(listed.notifications)
         if each.title.startswith(("Conformance", "Service cert", "Certification"))
     ]
-    return told[1:]  # The first is about the partner's own account.
+    return told
 
 
 async def test_strangers_and_business_operators_have_nothing_checked(plane: ControlPlane) -> None:
