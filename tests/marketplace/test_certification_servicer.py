@@ -105,12 +105,11 @@ async def history(plane: ControlPlane, service: Any) -> list[str]:
 async def notices(plane: ControlPlane) -> list[tuple[str, str]]:
     """Give title and text of what the provider was told."""
     listed = await plane.ask("volt", "NotificationService/ListNotifications")
-    told = [
+    return [
         (each.title, each.text)
         for each in reversed(listed.notifications)
         if each.title.startswith(("Conformance", "Service cert", "Certification"))
     ]
-    return told
 
 
 async def test_strangers_and_business_operators_have_nothing_checked(plane: ControlPlane) -> None:
