@@ -13,6 +13,7 @@ from gemarket.commands import (
     demo,
     doctor,
     explain_route,
+    exports,
     imports,
     log,
     transactions,
@@ -52,5 +53,6 @@ application.command("doctor")(doctor.doctor)
 application.command("explain-route")(explain_route.explain_route)
 application.add_typer(authority.application, name="ca")
 application.add_typer(imports.application, name="import")
+application.add_typer(exports.application, name="export")
 application.add_typer(transactions.application, name="transactions")
 application.add_typer(log.application, name="log")
