@@ -5,10 +5,9 @@ Every command's id follows from its content: an import that is repeated changes 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,6 +15,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from clearinghouse.ocpi_session import OcpiSession, notice_of
+from foundation.bounded_work import several
 from foundation.import_report import Place
 from gem.roaming.v1 import clearing_contract_service_pb2 as contracts
 from gem.roaming.v1 import clearing_service_pb2 as clearing
@@ -118,7 +118,7 @@ class Submission:
                 outcome.refused(at, reason_of(error))
             self.advance(1)
 
-        await several(published, publish)
+        await several(published, publish, _CALLS_AT_ONCE)
         return outcome
 
     async def sessions(self, told: Sequence[tuple[Place, OcpiSession]]) -> Outcome:
@@ -139,7 +139,7 @@ class Submission:
                     outcome.refused(at, reason_of(error))
                 self.advance(1)
 
-        await several(list(by_session.values()), notify)
+        await several(by_session.values(), notify, _CALLS_AT_ONCE)
         return outcome
 
     async def records(self, handed_in: Sequence[tuple[Place, ChargeDetailRecord]]) -> Outcome:
@@ -211,21 +211,6 @@ def request_id_of(request: Message, number: int = 0) -> str:
     """Make the id of a command from its content and its number among equal ones."""
     content = number.to_bytes(8) + request.SerializeToString(deterministic=True)
     return hashlib.sha256(content).hexdigest()[:48]
-
-
-async def several(
-    items: Iterable[T], work: Callable[[T], Awaitable[None]], at_once: int = _CALLS_AT_ONCE
-) -> None:
-    """Do work for all items, a few at once; the first exception ends it and is raised."""
-    waiting = iter(items)
-
-    async def worker() -> None:
-        for item in waiting:
-            await work(item)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(at_once):
-            group.create_task(worker())
 
 
 def _parts(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -1,0 +1,376 @@
+"""Replays recorded sessions over the market: each party calls for itself, over its own channel.
+
+Contracts, tariffs and agreements first; then authorization, notices and record of each session, a
+few sessions at once; then the settlement. A replay that is broken off can simply be run again:
+every call's id follows from its session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from grpc import StatusCode, aio
+
+from clearinghouse.replay_cast import Cast, ReplayParty
+from clearinghouse.replay_plan import (
+    Amount,
+    Granted,
+    amount_of,
+    authorize_request,
+    notices,
+    record_id,
+    record_of,
+)
+from clearinghouse.replay_session import RecordedSession
+from foundation.bounded_work import several
+from gem.common.v1.paging_pb2 import PageRequest
+from gem.roaming.v1 import clearing_contract_service_pb2 as contracts
+from gem.roaming.v1 import clearing_service_pb2 as clearing
+from gem.roaming.v1 import settlement_pb2
+from gem.roaming.v1 import settlement_service_pb2 as settlement
+from gem.roaming.v1 import tariff_service_pb2 as tariffs
+from gem.roaming.v1.authorization_pb2 import AuthorizationStatus
+from gem.roaming.v1.cdr_clearing_pb2 import CdrState, SubmissionStatus
+from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord
+from gem.roaming.v1.clearing_contract_service_pb2_grpc import ClearingContractServiceStub
+from gem.roaming.v1.clearing_service_pb2_grpc import ClearingServiceStub
+from gem.roaming.v1.settlement_service_pb2_grpc import SettlementServiceStub
+from gem.roaming.v1.tariff_service_pb2_grpc import TariffServiceStub
+
+_CALL_S = 30.0
+_STREAM_S = 3600.0
+#: Sessions that are under way at once.
+SESSIONS_AT_ONCE = 16
+_CONTRACTS_PER_MESSAGE = 200
+_RECORDS_PER_MESSAGE = 50
+_RECORDS_WAITING = 200
+_PAGE = 500
+_MOST_PAGES = 10_000
+_ATTEMPTS = 5
+_FIRST_PAUSE_S = 0.2
+_POLL_S = 0.5
+#: Worth another try: every call here may be repeated.
+_PASSING = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
+#: States out of which records come by themselves.
+_ON_THE_WAY = (
+    CdrState.CDR_STATE_RECEIVED,
+    CdrState.CDR_STATE_ACCEPTED,
+    CdrState.CDR_STATE_FORWARDED,
+    CdrState.CDR_STATE_REVISED,
+)
+
+Metadata = tuple[tuple[str, str], ...]
+Advance = Callable[[int], None]
+Call = Callable[..., Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class ReplayResult:
+    """What became of every record of the source."""
+
+    #: By class of session, and by class and outcome.
+    classes: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Outcome of each record, each counted once.
+    totals: Counter[str] = field(default_factory=Counter)
+    #: Everything that was told, and what was approved, by our own sums; by partner id.
+    told: dict[str, Amount] = field(default_factory=dict)
+    approved: dict[str, Amount] = field(default_factory=dict)
+    #: Net positions after the settlement in millionths, by partner id and currency.
+    balances: Counter[tuple[str, str]] = field(default_factory=Counter)
+    run_id: str = ""
+
+    def imbalance(self) -> dict[str, int]:
+        """Give the sum of all balances per currency; anything but zero is an error."""
+        sums: Counter[str] = Counter()
+        for (_, currency), micros in self.balances.items():
+            sums[currency] += micros
+        return dict(sums)
+
+    def disagreements(self, cast: Cast) -> dict[str, int]:
+        """Give by how much operators get more than our own sum of what was approved."""
+        return {
+            operator.partner_id: difference
+            for operator in cast.operators.values()
+            if (
+                difference := self.balances[operator.partner_id, cast.currency_code]
+                - self.approved.get(operator.partner_id, Amount()).with_tax_micros
+            )
+        }
+
+
+class Replay:
+    """One replay; `channels` reach the market as each of the cast's partners."""
+
+    def __init__(
+        self,
+        cast: Cast,
+        channels: Mapping[str, aio.Channel],
+        *,
+        clearing_house: str = "",
+        listed: bool = True,
+    ) -> None:
+        """Make a replay.
+
+        `clearing_house` is its partner id, needed where there are several. `listed` tells it that
+        operators' lists decided when the sessions started, as only that can be in the past.
+        """
+        self._cast = cast
+        self._channels = channels
+        self._listed = listed
+        self._metadata: Metadata = (("gem-provider", clearing_house),) if clearing_house else ()
+        self._outcomes: dict[str, str] = {}
+
+    async def prepare(self) -> None:
+        """Make agreements, load the customers' contracts and publish the tariffs."""
+        for agreement in self._cast.agreements():
+            stub = ClearingContractServiceStub(self._channels[agreement.operator_partner_id])
+            evsp = agreement.evsp_partner_id.rpartition("-")[2]
+            operator = agreement.operator_partner_id.rpartition("-")[2]
+            made = contracts.CreateRoamingAgreementRequest(
+                request_id=f"replay-agreement-{operator}-{evsp}", agreement=agreement
+            )
+            await self._call(stub.CreateRoamingAgreement, made)
+        for evsp in self._cast.evsps:
+            await self._load(evsp)
+        for operator in self._cast.operators.values():
+            published = tariffs.PublishTariffRequest(
+                request_id="replay-tariff", version=self._cast.tariff_of(operator)
+            )
+            stub_of = TariffServiceStub(self._channels[operator.partner_id])
+            await self._call(stub_of.PublishTariff, published)
+
+    async def run(self, sessions: Iterable[RecordedSession], advance: Advance) -> None:
+        """Tell the clearing house of all sessions; a refused one has no record.
+
+        Raises:
+            aio.AioRpcError: calls fail for longer than it takes to try them several times.
+        """
+        queues: dict[str, asyncio.Queue[ChargeDetailRecord | None]] = {
+            operator.partner_id: asyncio.Queue(_RECORDS_WAITING)
+            for operator in self._cast.operators.values()
+        }
+
+        async def tell(session: RecordedSession) -> None:
+            await self._tell(session, queues)
+            advance(1)
+
+        async def tell_all() -> None:
+            await several(sessions, tell, SESSIONS_AT_ONCE)
+            for queue in queues.values():
+                await queue.put(None)
+
+        def work(partner_id: str) -> Awaitable[None]:
+            return tell_all() if not partner_id else self._submit(partner_id, queues[partner_id])
+
+        names = ["", *queues]
+        await several(names, work, len(names))
+
+    async def settle(self, patience_s: float) -> str:
+        """Wait until no record is on its way, and run the clearing; gives the run's id.
+
+        Records that are still on their way after the patience are settled by a later run.
+        """
+        deadline = asyncio.get_running_loop().time() + patience_s
+        for operator in self._cast.operators.values():
+            while await self._are_on_the_way(operator):
+                if asyncio.get_running_loop().time() > deadline:
+                    break
+                await asyncio.sleep(_POLL_S)
+        first = next(iter(self._cast.operators.values()), None)
+        if first is None:
+            return ""
+        request = settlement.RunClearingRequest(
+            request_id=f"replay-{int(self._cast.last_end.timestamp())}-{len(self._outcomes)}",
+            netting=settlement_pb2.NETTING_KIND_MULTILATERAL,
+        )
+        request.period.start_time.FromDatetime(self._cast.first_start - timedelta(days=1))
+        request.period.end_time.FromDatetime(self._cast.last_end + timedelta(days=1))
+        stub = SettlementServiceStub(self._channels[first.partner_id])
+        answer = await self._call(stub.RunClearing, request)
+        run_id: str = answer.run.run_id
+        return run_id
+
+    async def result(self, sessions: Iterable[RecordedSession], run_id: str) -> ReplayResult:
+        """Ask for the state of every record and each party's position, and sum up by ourselves."""
+        for operator in self._cast.operators.values():
+            async for cdr_id, state in self._states(operator):
+                if (operator.partner_id, cdr_id) in self._told_keys:
+                    self._outcomes[f"{operator.partner_id}/{cdr_id}"] = state
+        result = ReplayResult(run_id=run_id)
+        for session in sessions:
+            self._count(session, result)
+        if run_id:
+            for partner_id in self._channels:
+                await self._add_positions(partner_id, run_id, result)
+        return result
+
+    @property
+    def _told_keys(self) -> _Told:
+        return _Told(self._outcomes)
+
+    async def _tell(
+        self,
+        session: RecordedSession,
+        queues: Mapping[str, asyncio.Queue[ChargeDetailRecord | None]],
+    ) -> None:
+        if not session.is_session:
+            return
+        operator = self._cast.operator_of(session).partner_id
+        key = f"{operator}/{record_id(session)}"
+        stub = ClearingServiceStub(self._channels[operator])
+        asked = authorize_request(session, self._cast, listed=self._listed)
+        answer = await self._call(stub.Authorize, asked)
+        decision = answer.decision
+        if decision.status != AuthorizationStatus.AUTHORIZATION_STATUS_ALLOWED:
+            name = AuthorizationStatus.Name(decision.status)
+            self._outcomes[key] = f"not authorized: {_word(name)}"
+            return
+        granted = Granted(decision.authorization_reference, decision.session_id)
+        for notice in notices(session, self._cast, granted):
+            await self._call(stub.NotifySession, notice)
+        self._outcomes[key] = "on its way"
+        record = record_of(session, self._cast, granted, listed=self._listed)
+        await queues[operator].put(record)
+
+    async def _submit(
+        self, partner_id: str, queue: asyncio.Queue[ChargeDetailRecord | None]
+    ) -> None:
+        """Hand in an operator's records in one stream, as they come."""
+        stub = ClearingServiceStub(self._channels[partner_id])
+        call = stub.SubmitChargeDetailRecords(
+            _batches(queue), metadata=self._metadata, timeout=_STREAM_S
+        )
+        async for answer in call:
+            for receipt in answer.receipts:
+                if receipt.status == SubmissionStatus.SUBMISSION_STATUS_STORED:
+                    continue
+                word = _word(SubmissionStatus.Name(receipt.status))
+                self._outcomes[f"{partner_id}/{receipt.cdr_id}"] = word
+
+    async def _load(self, evsp: ReplayParty) -> None:
+        loaded = list(self._cast.contracts(evsp))
+
+        async def messages() -> AsyncIterator[contracts.LoadCustomerContractsRequest]:
+            for start in range(0, len(loaded), _CONTRACTS_PER_MESSAGE):
+                yield contracts.LoadCustomerContractsRequest(
+                    request_id=f"replay-contracts-{start}",
+                    mode=contracts.LOAD_MODE_DELTA,
+                    contracts=loaded[start : start + _CONTRACTS_PER_MESSAGE],
+                )
+
+        stub = ClearingContractServiceStub(self._channels[evsp.partner_id])
+        call = stub.LoadCustomerContracts(messages(), metadata=self._metadata, timeout=_STREAM_S)
+        async for answer in call:
+            for report in answer.reports:
+                if report.status == contracts.LOAD_STATUS_REFUSED:
+                    raise ValueError(f"a contract was refused: {report.description}")
+
+    async def _are_on_the_way(self, operator: ReplayParty) -> bool:
+        request = clearing.ListChargeDetailRecordsRequest(
+            states=_ON_THE_WAY, page=PageRequest(page_size=1)
+        )
+        stub = ClearingServiceStub(self._channels[operator.partner_id])
+        answer = await self._call(stub.ListChargeDetailRecords, request)
+        return bool(answer.records)
+
+    async def _states(self, operator: ReplayParty) -> AsyncIterator[tuple[str, str]]:
+        request = clearing.ListChargeDetailRecordsRequest(page=PageRequest(page_size=_PAGE))
+        stub = ClearingServiceStub(self._channels[operator.partner_id])
+        for _ in range(_MOST_PAGES):
+            answer = await self._call(stub.ListChargeDetailRecords, request)
+            for cleared in answer.records:
+                yield cleared.record.cdr_id, _word(CdrState.Name(cleared.state))
+            request.page.page_token = answer.page.next_page_token
+            if not request.page.page_token:
+                return
+
+    def _count(self, session: RecordedSession, result: ReplayResult) -> None:
+        outcome = "not told: no session"
+        if session.is_session:
+            operator = self._cast.operator_of(session).partner_id
+            evsp = self._cast.customer_of(session).evsp_partner_id
+            outcome = self._outcomes.get(f"{operator}/{record_id(session)}", "not told")
+            amount = amount_of(session, self._cast)
+            for partner_id in (operator, evsp):
+                result.told[partner_id] = result.told.get(partner_id, Amount()) + amount
+                if outcome == "approved":
+                    before = result.approved.get(partner_id, Amount())
+                    result.approved[partner_id] = before + amount
+        result.totals[outcome] += 1
+        for kind in session.classes:
+            result.classes[kind.value] += 1
+            result.outcomes[kind.value, outcome] += 1
+
+    async def _add_positions(self, partner_id: str, run_id: str, result: ReplayResult) -> None:
+        stub = SettlementServiceStub(self._channels[partner_id])
+        request = settlement.GetNettingRequest(run_id=run_id)
+        answer = await self._call(stub.GetNetting, request)
+        for position in answer.positions:
+            if position.partner_id == partner_id:
+                key = (partner_id, position.net.currency_code)
+                result.balances[key] += position.net.amount_micros
+
+    async def _call(self, call: Call, request: Any) -> Any:
+        """Call, several times where the failure may pass."""
+        pause_s = _FIRST_PAUSE_S
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await call(request, metadata=self._metadata, timeout=_CALL_S)
+            except aio.AioRpcError as error:
+                if attempt == _ATTEMPTS or error.code() not in _PASSING:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s *= 2
+        raise AssertionError("the last attempt returns or raises")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The records that this replay has handed in: others of the same operators do not count."""
+
+    outcomes: Mapping[str, str]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, tuple) and "/".join(key) in self.outcomes
+
+
+def first_of(sessions: Iterator[RecordedSession], limit: int) -> Iterator[RecordedSession]:
+    """Give the first sessions of a source, all where the limit is zero."""
+    for session in sessions:
+        if limit and session.number > limit:
+            return
+        yield session
+
+
+async def _batches(
+    queue: asyncio.Queue[ChargeDetailRecord | None],
+) -> AsyncIterator[clearing.SubmitChargeDetailRecordsRequest]:
+    """Give what waits, in messages of bounded size, until there is nothing more."""
+    more = True
+    while more:
+        records: list[ChargeDetailRecord] = []
+        while len(records) < _RECORDS_PER_MESSAGE:
+            if records and queue.empty():
+                break
+            record = await queue.get()
+            if record is None:
+                more = False
+                break
+            records.append(record)
+        if records:
+            yield clearing.SubmitChargeDetailRecordsRequest(
+                request_id=f"replay-{records[0].cdr_id}-{len(records)}", records=records
+            )
+
+
+def _word(name: str) -> str:
+    prefixes = ("AUTHORIZATION_STATUS_", "SUBMISSION_STATUS_", "CDR_STATE_")
+    for prefix in prefixes:
+        name = name.removeprefix(prefix)
+    return name.lower().replace("_", " ")
