@@ -8,6 +8,7 @@ every call's id follows from its session.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from clearinghouse.replay_plan import (
     record_of,
 )
 from clearinghouse.replay_session import RecordedSession
+from clearinghouse.request_id import request_id_of
 from foundation.bounded_work import several
 from gem.common.v1.paging_pb2 import PageRequest
 from gem.roaming.v1 import clearing_contract_service_pb2 as contracts
@@ -35,7 +37,13 @@ from gem.roaming.v1 import settlement_pb2
 from gem.roaming.v1 import settlement_service_pb2 as settlement
 from gem.roaming.v1 import tariff_service_pb2 as tariffs
 from gem.roaming.v1.authorization_pb2 import AuthorizationStatus
-from gem.roaming.v1.cdr_clearing_pb2 import CdrState, SubmissionStatus
+from gem.roaming.v1.cdr_clearing_pb2 import (
+    CdrKey,
+    CdrReview,
+    CdrState,
+    CdrVerdict,
+    SubmissionStatus,
+)
 from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord
 from gem.roaming.v1.clearing_contract_service_pb2_grpc import ClearingContractServiceStub
 from gem.roaming.v1.clearing_service_pb2_grpc import ClearingServiceStub
@@ -104,6 +112,10 @@ class ReplayResult:
         }
 
 
+class EarlyEndError(Exception):
+    """The clearing house ended a stream of records before it had them all."""
+
+
 class Replay:
     """One replay; `channels` reach the market as each of the cast's partners."""
 
@@ -128,22 +140,19 @@ class Replay:
 
     async def prepare(self) -> None:
         """Make agreements, load the customers' contracts and publish the tariffs."""
-        for agreement in self._cast.agreements():
-            stub = ClearingContractServiceStub(self._channels[agreement.operator_partner_id])
-            evsp = agreement.evsp_partner_id.rpartition("-")[2]
-            operator = agreement.operator_partner_id.rpartition("-")[2]
-            made = contracts.CreateRoamingAgreementRequest(
-                request_id=f"replay-agreement-{operator}-{evsp}", agreement=agreement
-            )
-            await self._call(stub.CreateRoamingAgreement, made)
-        for evsp in self._cast.evsps:
+        cast = self._cast
+        for agreement in cast.agreements():
+            keeping = ClearingContractServiceStub(self._channels[agreement.operator_partner_id])
+            made = contracts.CreateRoamingAgreementRequest(agreement=agreement)
+            made.request_id = request_id_of(made)
+            await self._call(keeping.CreateRoamingAgreement, made)
+        for evsp in cast.evsps:
             await self._load(evsp)
-        for operator in self._cast.operators.values():
-            published = tariffs.PublishTariffRequest(
-                request_id="replay-tariff", version=self._cast.tariff_of(operator)
-            )
-            stub_of = TariffServiceStub(self._channels[operator.partner_id])
-            await self._call(stub_of.PublishTariff, published)
+        for operator in cast.operators.values():
+            pricing = TariffServiceStub(self._channels[operator.partner_id])
+            published = tariffs.PublishTariffRequest(version=cast.tariff_of(operator))
+            published.request_id = request_id_of(published)
+            await self._call(pricing.PublishTariff, published)
 
     async def run(self, sessions: Iterable[RecordedSession], advance: Advance) -> None:
         """Tell the clearing house of all sessions; a refused one has no record.
@@ -172,26 +181,28 @@ class Replay:
         await several(names, work, len(names))
 
     async def settle(self, patience_s: float) -> str:
-        """Wait until no record is on its way, and run the clearing; gives the run's id.
+        """Approve what EVSPs have not, and once no record is on its way, run the clearing.
 
-        Records that are still on their way after the patience are settled by a later run.
+        Gives the run's id; empty where there is nobody to settle for. Records that are still on
+        their way after the patience are settled by a later run.
         """
-        deadline = asyncio.get_running_loop().time() + patience_s
-        for operator in self._cast.operators.values():
-            while await self._are_on_the_way(operator):
-                if asyncio.get_running_loop().time() > deadline:
-                    break
-                await asyncio.sleep(_POLL_S)
-        first = next(iter(self._cast.operators.values()), None)
-        if first is None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + patience_s
+        operators = list(self._cast.operators.values())
+        if not operators:
             return ""
+        for operator in operators:
+            while await self._are_on_the_way(operator) and clock() < deadline:
+                for evsp in self._cast.evsps:
+                    await self._approve(evsp)
+                if await self._are_on_the_way(operator):
+                    await asyncio.sleep(_POLL_S)
         request = settlement.RunClearingRequest(
-            request_id=f"replay-{int(self._cast.last_end.timestamp())}-{len(self._outcomes)}",
-            netting=settlement_pb2.NETTING_KIND_MULTILATERAL,
+            request_id=uuid.uuid4().hex, netting=settlement_pb2.NETTING_KIND_MULTILATERAL
         )
         request.period.start_time.FromDatetime(self._cast.first_start - timedelta(days=1))
         request.period.end_time.FromDatetime(self._cast.last_end + timedelta(days=1))
-        stub = SettlementServiceStub(self._channels[first.partner_id])
+        stub = SettlementServiceStub(self._channels[operators[0].partner_id])
         answer = await self._call(stub.RunClearing, request)
         run_id: str = answer.run.run_id
         return run_id
@@ -200,8 +211,9 @@ class Replay:
         """Ask for the state of every record and each party's position, and sum up by ourselves."""
         for operator in self._cast.operators.values():
             async for cdr_id, state in self._states(operator):
-                if (operator.partner_id, cdr_id) in self._told_keys:
-                    self._outcomes[f"{operator.partner_id}/{cdr_id}"] = state
+                key = f"{operator.partner_id}/{cdr_id}"
+                if key in self._outcomes:  # others of the same operators do not count
+                    self._outcomes[key] = state
         result = ReplayResult(run_id=run_id)
         for session in sessions:
             self._count(session, result)
@@ -209,10 +221,6 @@ class Replay:
             for partner_id in self._channels:
                 await self._add_positions(partner_id, run_id, result)
         return result
-
-    @property
-    def _told_keys(self) -> _Told:
-        return _Told(self._outcomes)
 
     async def _tell(
         self,
@@ -242,9 +250,9 @@ class Replay:
         self, partner_id: str, queue: asyncio.Queue[ChargeDetailRecord | None]
     ) -> None:
         """Hand in an operator's records in one stream, as they come."""
-        stub = ClearingServiceStub(self._channels[partner_id])
+        stub, all_taken = ClearingServiceStub(self._channels[partner_id]), asyncio.Event()
         call = stub.SubmitChargeDetailRecords(
-            _batches(queue), metadata=self._metadata, timeout=_STREAM_S
+            _batches(queue, all_taken), metadata=self._metadata, timeout=_STREAM_S
         )
         async for answer in call:
             for receipt in answer.receipts:
@@ -252,17 +260,20 @@ class Replay:
                     continue
                 word = _word(SubmissionStatus.Name(receipt.status))
                 self._outcomes[f"{partner_id}/{receipt.cdr_id}"] = word
+        if not all_taken.is_set():
+            raise EarlyEndError("the clearing house ended a stream before it had every record")
 
     async def _load(self, evsp: ReplayParty) -> None:
         loaded = list(self._cast.contracts(evsp))
 
         async def messages() -> AsyncIterator[contracts.LoadCustomerContractsRequest]:
             for start in range(0, len(loaded), _CONTRACTS_PER_MESSAGE):
-                yield contracts.LoadCustomerContractsRequest(
-                    request_id=f"replay-contracts-{start}",
+                request = contracts.LoadCustomerContractsRequest(
                     mode=contracts.LOAD_MODE_DELTA,
                     contracts=loaded[start : start + _CONTRACTS_PER_MESSAGE],
                 )
+                request.request_id = request_id_of(request)
+                yield request
 
         stub = ClearingContractServiceStub(self._channels[evsp.partner_id])
         call = stub.LoadCustomerContracts(messages(), metadata=self._metadata, timeout=_STREAM_S)
@@ -270,6 +281,40 @@ class Replay:
             for report in answer.reports:
                 if report.status == contracts.LOAD_STATUS_REFUSED:
                     raise ValueError(f"a contract was refused: {report.description}")
+
+    async def _approve(self, evsp: ReplayParty) -> None:
+        """Pull what an EVSP has not acknowledged, approve it, and acknowledge it."""
+        stub = ClearingServiceStub(self._channels[evsp.partner_id])
+        pull = clearing.PullChargeDetailRecordsRequest(max_count=_PAGE)
+        more = True
+        while more:
+            pulled = await self._call(stub.PullChargeDetailRecords, pull)
+            more = pulled.more and bool(pulled.records)
+            keys = [
+                CdrKey(
+                    operator_id=each.record.operator_id,
+                    cdr_id=each.record.cdr_id,
+                    revision_number=each.revision_number,
+                )
+                for each in pulled.records
+            ]
+
+            async def approve(key: CdrKey) -> None:
+                review = CdrReview(
+                    operator_id=key.operator_id,
+                    cdr_id=key.cdr_id,
+                    revision_number=key.revision_number,
+                    verdict=CdrVerdict.CDR_VERDICT_APPROVED,
+                )
+                request = clearing.ReviewChargeDetailRecordRequest(review=review)
+                request.request_id = request_id_of(request)
+                await self._call(stub.ReviewChargeDetailRecord, request)
+
+            await several(keys, approve, SESSIONS_AT_ONCE)
+            if keys:
+                done = clearing.AcknowledgeChargeDetailRecordsRequest(keys=keys)
+                done.request_id = request_id_of(done)
+                await self._call(stub.AcknowledgeChargeDetailRecords, done)
 
     async def _are_on_the_way(self, operator: ReplayParty) -> bool:
         request = clearing.ListChargeDetailRecordsRequest(
@@ -330,16 +375,6 @@ class Replay:
         raise AssertionError("the last attempt returns or raises")
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """The records that this replay has handed in: others of the same operators do not count."""
-
-    outcomes: Mapping[str, str]
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, tuple) and "/".join(key) in self.outcomes
-
-
 def first_of(sessions: Iterator[RecordedSession], limit: int) -> Iterator[RecordedSession]:
     """Give the first sessions of a source, all where the limit is zero."""
     for session in sessions:
@@ -349,7 +384,7 @@ def first_of(sessions: Iterator[RecordedSession], limit: int) -> Iterator[Record
 
 
 async def _batches(
-    queue: asyncio.Queue[ChargeDetailRecord | None],
+    queue: asyncio.Queue[ChargeDetailRecord | None], all_taken: asyncio.Event
 ) -> AsyncIterator[clearing.SubmitChargeDetailRecordsRequest]:
     """Give what waits, in messages of bounded size, until there is nothing more."""
     more = True
@@ -361,12 +396,13 @@ async def _batches(
             record = await queue.get()
             if record is None:
                 more = False
+                all_taken.set()
                 break
             records.append(record)
         if records:
-            yield clearing.SubmitChargeDetailRecordsRequest(
-                request_id=f"replay-{records[0].cdr_id}-{len(records)}", records=records
-            )
+            request = clearing.SubmitChargeDetailRecordsRequest(records=records)
+            request.request_id = request_id_of(request)
+            yield request
 
 
 def _word(name: str) -> str:

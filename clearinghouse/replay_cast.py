@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -39,6 +39,20 @@ VAT_PPM = 200_000
 PRICES = ((250_000, 0, 0), (300_000, 500_000, 0), (200_000, 0, 1_200_000))
 _EVSP_COUNT = 4
 _DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySource:
+    """What a source of sessions does not say and its parties need."""
+
+    #: Begins the partner ids of its parties.
+    name: str
+    country_code: str
+    currency_code: str
+
+
+ACN = ReplaySource("acn", "US", "USD")
+DUNDEE = ReplaySource("dundee", "GB", "GBP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +135,9 @@ class Cast:
         return version
 
 
-def make_cast(sessions: Iterable[RecordedSession], country_code: str, currency_code: str) -> Cast:
+def make_cast(sessions: Iterable[RecordedSession], source: ReplaySource) -> Cast:
     """Read a source once and give all who take part; memory grows with the users, not with it."""
+    country_code = source.country_code
     groups: set[str] = set()
     users: dict[str, int] = {}
     first, last = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
@@ -136,16 +151,16 @@ def make_cast(sessions: Iterable[RecordedSession], country_code: str, currency_c
         last = max(last, session.start, session.end or session.start)
     evsps = tuple(
         ReplayParty(
-            f"replay-evsp-{number + 1}",
-            f"Replay EVSP {number + 1}",
+            f"{source.name}-evsp-{number + 1}",
+            f"EVSP {number + 1} of {source.name}",
             f"{country_code}*{_owner(f'evsp {number}', set())}",
         )
         for number in range(_EVSP_COUNT)
     )
-    return Cast(currency_code, _operators(groups, country_code), evsps, users, first, last)
+    return Cast(source.currency_code, _operators(groups, source), evsps, users, first, last)
 
 
-def _operators(groups: set[str], country_code: str) -> dict[str, ReplayParty]:
+def _operators(groups: set[str], source: ReplaySource) -> dict[str, ReplayParty]:
     taken: set[str] = set()
     operators: dict[str, ReplayParty] = {}
     for number, group in enumerate(sorted(groups)):
@@ -153,9 +168,9 @@ def _operators(groups: set[str], country_code: str) -> dict[str, ReplayParty]:
         taken.add(owner)
         name = " ".join("".join(c if c.isalnum() else " " for c in group).split())[:60]
         operators[group] = ReplayParty(
-            f"replay-operator-{number + 1}",
+            f"{source.name}-operator-{number + 1}",
             f"Operator {name}".strip(),
-            f"{country_code}*{owner}",
+            f"{source.country_code}*{owner}",
             PRICES[number % len(PRICES)],
         )
     return operators
@@ -234,7 +249,3 @@ def _base36(digest: bytes, length: int) -> str:
         number, rest = divmod(number, 36)
         text += _ALPHABET[rest]
     return text
-
-
-#: What a source's sessions need: country of its parties, and their currency.
-SOURCES: Mapping[str, tuple[str, str]] = {"acn": ("US", "USD"), "dundee": ("GB", "GBP")}

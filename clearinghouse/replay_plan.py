@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from clearinghouse.replay_cast import VAT_PPM, Cast, evse_id_of, tariff
 from clearinghouse.replay_session import RecordedSession
+from clearinghouse.request_id import request_id_of
 from foundation.money import coin_micros
 from gem.roaming.v1 import clearing_service_pb2 as clearing
 from gem.roaming.v1.authorization_pb2 import AuthorizationMethod, DecidingLayer
@@ -75,13 +76,14 @@ def authorize_request(
     `listed` tells the clearing house that the operator's list decided it when the session started:
     only such a decision can be older than its question.
     """
-    return clearing.AuthorizeRequest(
-        request_id=f"replay-authorize-{record_id(session)}",
+    request = clearing.AuthorizeRequest(
         evse_id=evse_id_of(session, cast.operator_of(session)),
         identification=cast.customer_of(session).identification,
         operator_session_id=f"S-{record_id(session)}",
         decided_by=_LISTED if listed else _UNDECIDED,
     )
+    request.request_id = request_id_of(request)
+    return request
 
 
 def notices(
@@ -107,8 +109,9 @@ def notices(
         if number == 2 and session.end is not None:
             notice.notice_time.FromDatetime(session.end)
             notice.energy_milli_wh = max(session.energy_milli_wh or 0, 0)
-        request_id = f"replay-notice-{number}-{record_id(session)}"
-        yield clearing.NotifySessionRequest(request_id=request_id, notice=notice)
+        request = clearing.NotifySessionRequest(notice=notice)
+        request.request_id = request_id_of(request)
+        yield request
 
 
 def record_of(

@@ -5,16 +5,15 @@ Every command's id follows from its content: an import that is repeated changes 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from google.protobuf.message import Message
 from grpc import aio
 
 from clearinghouse.ocpi_session import OcpiSession, notice_of
+from clearinghouse.request_id import request_id_of
 from foundation.bounded_work import several
 from foundation.import_report import Place
 from gem.roaming.v1 import clearing_contract_service_pb2 as contracts
@@ -205,12 +204,6 @@ _STORED = (
     SubmissionStatus.SUBMISSION_STATUS_STORED,
     SubmissionStatus.SUBMISSION_STATUS_ALREADY_SUBMITTED,
 )
-
-
-def request_id_of(request: Message, number: int = 0) -> str:
-    """Make the id of a command from its content and its number among equal ones."""
-    content = number.to_bytes(8) + request.SerializeToString(deterministic=True)
-    return hashlib.sha256(content).hexdigest()[:48]
 
 
 def _parts(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

@@ -38,6 +38,8 @@ class ClearingStandIn:
     metadata: list[dict[str, Any]] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
+    #: Modules of further services that a stand-in made of this one has methods of.
+    more_files: tuple[Any, ...] = ()
 
     def requests(self, method: str) -> list[Any]:
         """Give the requests of a method in the order in which they came."""
@@ -168,7 +170,7 @@ async def clearing_house(
 ) -> AsyncIterator[Path]:
     """Serve a stand-in; give a data directory whose partners can call it."""
     server = grpc.aio.server()
-    for file in (clearing, contracts, settlement, tariffs):
+    for file in (clearing, contracts, settlement, tariffs, *stand_in.more_files):
         for service in file.DESCRIPTOR.services_by_name.values():
             server.add_generic_rpc_handlers((_handlers(service, stand_in),))
     own = make_identity("market")

@@ -16,6 +16,7 @@ from gemarket.commands import (
     exports,
     imports,
     log,
+    replay,
     transactions,
     up,
 )
@@ -50,6 +51,7 @@ application.command("up")(up.up)
 application.command("demo")(demo.demo)
 application.command("call")(call.call)
 application.command("doctor")(doctor.doctor)
+application.command("replay")(replay.replay)
 application.command("explain-route")(explain_route.explain_route)
 application.add_typer(authority.application, name="ca")
 application.add_typer(imports.application, name="import")

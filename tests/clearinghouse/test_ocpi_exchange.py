@@ -158,7 +158,7 @@ def test_no_member_that_a_file_brings_is_repeated_where_it_could_be_anything() -
 
 @EVERY_KIND
 @EVERY_VERSION
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_message_is_the_same_after_a_way_through_ocpi(
     kind: OcpiKind[Any], version: OcpiVersion, data: st.DataObject
@@ -174,7 +174,7 @@ def test_a_message_is_the_same_after_a_way_through_ocpi(
 
 @EVERY_KIND
 @EVERY_VERSION
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_an_object_is_the_same_after_a_way_through_messages(
     kind: OcpiKind[Any], version: OcpiVersion, data: st.DataObject
@@ -202,7 +202,7 @@ def spoil(source: Any, data: st.DataObject) -> None:
 
 
 @EVERY_KIND
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(json_values())
 def test_no_json_makes_the_reader_fail(kind: OcpiKind[Any], value: Any) -> None:
     for form in (value, [value], {"data": [value], "status_code": value}):
