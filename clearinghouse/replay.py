@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -19,14 +17,13 @@ from grpc import StatusCode, aio
 
 from clearinghouse.replay_cast import Cast, ReplayParty
 from clearinghouse.replay_plan import (
-    Amount,
     Granted,
-    amount_of,
     authorize_request,
     notices,
     record_id,
     record_of,
 )
+from clearinghouse.replay_result import ReplayResult
 from clearinghouse.replay_session import RecordedSession
 from clearinghouse.request_id import request_id_of
 from foundation.bounded_work import several
@@ -75,41 +72,6 @@ _ON_THE_WAY = (
 Metadata = tuple[tuple[str, str], ...]
 Advance = Callable[[int], None]
 Call = Callable[..., Awaitable[Any]]
-
-
-@dataclass(slots=True)
-class ReplayResult:
-    """What became of every record of the source."""
-
-    #: By class of session, and by class and outcome.
-    classes: Counter[str] = field(default_factory=Counter)
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    #: Outcome of each record, each counted once.
-    totals: Counter[str] = field(default_factory=Counter)
-    #: Everything that was told, and what was approved, by our own sums; by partner id.
-    told: dict[str, Amount] = field(default_factory=dict)
-    approved: dict[str, Amount] = field(default_factory=dict)
-    #: Net positions after the settlement in millionths, by partner id and currency.
-    balances: Counter[tuple[str, str]] = field(default_factory=Counter)
-    run_id: str = ""
-
-    def imbalance(self) -> dict[str, int]:
-        """Give the sum of all balances per currency; anything but zero is an error."""
-        sums: Counter[str] = Counter()
-        for (_, currency), micros in self.balances.items():
-            sums[currency] += micros
-        return dict(sums)
-
-    def disagreements(self, cast: Cast) -> dict[str, int]:
-        """Give by how much operators get more than our own sum of what was approved."""
-        return {
-            operator.partner_id: difference
-            for operator in cast.operators.values()
-            if (
-                difference := self.balances[operator.partner_id, cast.currency_code]
-                - self.approved.get(operator.partner_id, Amount()).with_tax_micros
-            )
-        }
 
 
 class EarlyEndError(Exception):
@@ -216,7 +178,11 @@ class Replay:
                     self._outcomes[key] = state
         result = ReplayResult(run_id=run_id)
         for session in sessions:
-            self._count(session, result)
+            key = ""
+            if session.is_session:
+                operator_id = self._cast.operator_of(session).partner_id
+                key = f"{operator_id}/{record_id(session)}"
+            result.count(session, self._cast, self._outcomes.get(key, "not told"))
         if run_id:
             for partner_id in self._channels:
                 await self._add_positions(partner_id, run_id, result)
@@ -335,23 +301,6 @@ class Replay:
             if not request.page.page_token:
                 return
 
-    def _count(self, session: RecordedSession, result: ReplayResult) -> None:
-        outcome = "not told: no session"
-        if session.is_session:
-            operator = self._cast.operator_of(session).partner_id
-            evsp = self._cast.customer_of(session).evsp_partner_id
-            outcome = self._outcomes.get(f"{operator}/{record_id(session)}", "not told")
-            amount = amount_of(session, self._cast)
-            for partner_id in (operator, evsp):
-                result.told[partner_id] = result.told.get(partner_id, Amount()) + amount
-                if outcome == "approved":
-                    before = result.approved.get(partner_id, Amount())
-                    result.approved[partner_id] = before + amount
-        result.totals[outcome] += 1
-        for kind in session.classes:
-            result.classes[kind.value] += 1
-            result.outcomes[kind.value, outcome] += 1
-
     async def _add_positions(self, partner_id: str, run_id: str, result: ReplayResult) -> None:
         stub = SettlementServiceStub(self._channels[partner_id])
         request = settlement.GetNettingRequest(run_id=run_id)
@@ -373,14 +322,6 @@ class Replay:
             await asyncio.sleep(pause_s)
             pause_s *= 2
         raise AssertionError("the last attempt returns or raises")
-
-
-def first_of(sessions: Iterator[RecordedSession], limit: int) -> Iterator[RecordedSession]:
-    """Give the first sessions of a source, all where the limit is zero."""
-    for session in sessions:
-        if limit and session.number > limit:
-            return
-        yield session
 
 
 async def _batches(

@@ -124,3 +124,11 @@ def with_clean(classes: set[SessionClass]) -> frozenset[SessionClass]:
     """Give the classes of a session; one about which nothing odd is said is clean."""
     odd = classes - HARMLESS
     return frozenset(classes if odd else classes | {SessionClass.CLEAN})
+
+
+def first_of(sessions: Iterator[RecordedSession], limit: int) -> Iterator[RecordedSession]:
+    """Give the first sessions of a source, all where the limit is zero."""
+    for session in sessions:
+        if limit and session.number > limit:
+            return
+        yield session

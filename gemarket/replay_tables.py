@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from clearinghouse.replay import ReplayResult
 from clearinghouse.replay_cast import Cast
 from clearinghouse.replay_plan import Amount
+from clearinghouse.replay_result import ReplayResult
 from foundation.money import Money
 from gemarket.console import table
 

@@ -16,11 +16,12 @@ from grpc import aio
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from clearinghouse.replay import EarlyEndError, Replay, ReplayResult, first_of
+from clearinghouse.replay import EarlyEndError, Replay
 from clearinghouse.replay_acn import read_acn
 from clearinghouse.replay_cast import ACN, DUNDEE, Cast, ReplaySource, make_cast
 from clearinghouse.replay_dundee import read_dundee
-from clearinghouse.replay_session import RecordedSession
+from clearinghouse.replay_result import ReplayResult
+from clearinghouse.replay_session import RecordedSession, first_of
 from gemarket.console import errors, output, show_failure
 from gemarket.endpoints import Endpoints, NotRunningError, read_endpoints
 from gemarket.identity import Identity, channel_credentials
