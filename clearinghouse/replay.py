@@ -39,6 +39,8 @@ from gem.roaming.v1.cdr_clearing_pb2 import (
     CdrReview,
     CdrState,
     CdrVerdict,
+    ClearedCdr,
+    PlausibilityReason,
     SubmissionStatus,
 )
 from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord
@@ -296,7 +298,7 @@ class Replay:
         for _ in range(_MOST_PAGES):
             answer = await self._call(stub.ListChargeDetailRecords, request)
             for cleared in answer.records:
-                yield cleared.record.cdr_id, _word(CdrState.Name(cleared.state))
+                yield cleared.record.cdr_id, _outcome(cleared)
             request.page.page_token = answer.page.next_page_token
             if not request.page.page_token:
                 return
@@ -346,8 +348,15 @@ async def _batches(
             yield request
 
 
+def _outcome(cleared: ClearedCdr) -> str:
+    """Give a record's state, of a returned one with every reason."""
+    reasons = sorted({_word(PlausibilityReason.Name(each.reason)) for each in cleared.findings})
+    state = _word(CdrState.Name(cleared.state))
+    return f"{state}: {', '.join(reasons)}" if reasons else state
+
+
 def _word(name: str) -> str:
-    prefixes = ("AUTHORIZATION_STATUS_", "SUBMISSION_STATUS_", "CDR_STATE_")
+    prefixes = ("PLAUSIBILITY_REASON_", "AUTHORIZATION_STATUS_", "SUBMISSION_STATUS_", "CDR_STATE_")
     for prefix in prefixes:
         name = name.removeprefix(prefix)
     return name.lower().replace("_", " ")

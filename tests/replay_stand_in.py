@@ -168,10 +168,7 @@ class ReplayStandIn(ClearingStandIn):
             if request.states:
                 own = [each for each in own if each.state in set(request.states)]
             first, size = int(request.page.page_token or 0), request.page.page_size
-            records = [
-                cdr_clearing_pb2.ClearedCdr(record=each.record, state=each.state)  # type: ignore[arg-type]  # an enum value
-                for each in own[first : first + size]
-            ]
+            records = [self._cleared(each) for each in own[first : first + size]]
             token = str(first + size) if first + size < len(own) else ""
             page = PageInfo(next_page_token=token)
             return clearing.ListChargeDetailRecordsResponse(records=records, page=page)
@@ -193,6 +190,19 @@ class ReplayStandIn(ClearingStandIn):
                 for code, micros in nets.items()
             ]
             return settlement.GetNettingResponse(positions=positions)
+
+    def _cleared(self, stored: Stored) -> Any:
+        reason = cdr_clearing_pb2.PlausibilityReason
+        found = []
+        if not stored.record.HasField("end_time"):
+            found.append(reason.PLAUSIBILITY_REASON_FIELD_MISSING)
+        if stored.record.total_energy_milli_wh < 0:
+            found.append(reason.PLAUSIBILITY_REASON_NEGATIVE)
+        return cdr_clearing_pb2.ClearedCdr(
+            record=stored.record,
+            state=stored.state,  # type: ignore[arg-type]  # an enum value
+            findings=[cdr_clearing_pb2.PlausibilityFinding(reason=each) for each in found],
+        )
 
     def _evsp_of(self, record: Any) -> str:
         return self.evsps[record.identification.contract_id]

@@ -149,7 +149,10 @@ async def test_sessions_of_a_city_are_cleared_and_every_one_is_explained(folder:
     assert cells(result, "negative energy")[:2] == ["negative energy", "1"]
     assert cells(result, "user missing")[:2] == ["user missing", "1"]
     whole = cells(result, "every session once")
-    assert whole[1:] == ["26", "23", "2", "1"], "approved, returned, and no session"
+    assert whole[1:] == ["26", "23", "1", "1", "1"], "approved, returned twice, and no session"
+    (heads,) = [line for line in result.stdout.splitlines() if line.startswith("┃ class")]
+    for outcome in ("returned: negative", "returned: field missing", "not told: no session"):
+        assert outcome in heads
     total = cells(result, "all")
     assert total[-1] == "0.00 GBP"
     assert float(total[3]) > 400
