@@ -1,149 +1,132 @@
-"""Tariffs of OCPI 2.2.1 and 2.3.0 (module Tariffs, JSON) as tariffs by which sessions are rated.
-
-A tariff of which a part is wrong is refused whole: without the part it would be another price.
-"""
+"""Tariffs of OCPI as versions of tariffs that operators publish, and back."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, NoReturn
+from itertools import groupby
+from typing import Any
 
+from clearinghouse.ocpi_values import decimal_of, given, party_of, read_operator_id, time_text
+from foundation.import_report import DefectReport
+from foundation.json_reader import Node
+from foundation.ocpi_file import ocpi_objects, timestamp_of
+from foundation.ocpi_tariff import (
+    DIMENSIONS,
+    MICROS,
+    QUANTITIES,
+    RESERVATION,
+    TAX,
+    WEEKDAYS,
+    read_tariff,
+)
+from foundation.ocpi_version import V2_3_0, OcpiVersion
 from gem.charging.v1 import tariff_pb2
 from gem.charging.v1.tariff_pb2 import PriceComponent, Tariff, TariffRestriction
+from gem.roaming.v1.tariff_version_pb2 import TariffVersion
 
-_TAX = {
-    "YES": tariff_pb2.TAX_TREATMENT_INCLUDED,
-    "NO": tariff_pb2.TAX_TREATMENT_EXCLUDED,
-    "N/A": tariff_pb2.TAX_TREATMENT_NOT_APPLICABLE,
-    None: tariff_pb2.TAX_TREATMENT_UNSPECIFIED,
-}
-_WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
-_THOUSANDS = {
-    "min_kwh": "min_energy_wh",
-    "max_kwh": "max_energy_wh",
-    "min_current": "min_current_ma",
-    "max_current": "max_current_ma",
-    "min_power": "min_power_w",
-    "max_power": "max_power_w",
-}
-_MOST = 1_000_000_000
-_MOST_COMPONENTS = 100
-_CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
+_PPM_PER_PERCENT = 10_000
+_DIMENSION_WORDS = {value: word for word, value in DIMENSIONS.items()}
+_TAX_WORDS = {value: word for word, value in TAX.items()}
+_RESERVATION_WORDS = {value: word for word, value in RESERVATION.items()}
 
 
-def read_tariff_json(text: str | bytes) -> Tariff:
+def read_tariff_json(text: str | bytes, version: OcpiVersion = V2_3_0) -> Tariff:
     """Read one tariff object.
 
     Raises:
         ValueError: it is no JSON, or a part is missing, unknown, out of range or of another type.
     """
-    try:
-        return _tariff(json.loads(text, parse_float=Decimal, parse_constant=_no_number))
-    except RecursionError:
-        raise ValueError("the tariff is nested too deeply") from None
-    except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError):
-        raise ValueError("a part of the tariff is missing or of the wrong type") from None
+    report = DefectReport()
+    tariffs = [read_tariff(node, version) for node in ocpi_objects(text, "", report)]
+    if len(tariffs) != 1 or tariffs[0] is None:
+        reasons = [each.message for each in report.defects]
+        raise ValueError(reasons[-1] if reasons else "there is not one tariff")
+    return tariffs[0]
 
 
-def _no_number(_name: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are no JSON")
+def read_tariff_version(node: Node, version: OcpiVersion) -> TariffVersion | None:
+    """Read a tariff with its operator and validity; None, noted, where a part is wrong."""
+    operator_id, tariff = read_operator_id(node), read_tariff(node, version)
+    if operator_id is None or tariff is None:
+        return None
+    read = TariffVersion(operator_id=operator_id, tariff=tariff)
+    for key, field in (("start_date_time", "start_time"), ("end_date_time", "end_time")):
+        time = timestamp_of(node, key)
+        if time is None and node.get(key) is not None:
+            return None
+        if time is not None:
+            getattr(read.validity, field).CopyFrom(time)
+    published = timestamp_of(node, "last_updated")
+    if published is None:
+        node.wrong("last_updated", "missing", "when it was changed is not said")
+    else:
+        read.published_time.CopyFrom(published)
+    return read
 
 
-def _tariff(source: Mapping[str, Any]) -> Tariff:
-    currency = source["currency"]
-    if re.fullmatch("[A-Z]{3}", currency) is None or source.get("tax_included") not in _TAX:
-        raise ValueError("the currency or the treatment of tax is not known")
-    tariff = Tariff(
-        tariff_id=source["id"], currency_code=currency, tax=_TAX[source.get("tax_included")]
-    )
-    for element in source["elements"]:
-        restriction = _restriction(element.get("restrictions") or {})
-        for part in element["price_components"]:
-            component = _component(part)
-            if restriction.ByteSize():
-                component.restriction.CopyFrom(restriction)
-            tariff.components.append(component)
-    if len(tariff.components) > _MOST_COMPONENTS:
-        raise ValueError("the tariff has too many price components")
+def write_tariff_version(published: TariffVersion, version: OcpiVersion) -> dict[str, Any]:
+    """Write a version of a tariff."""
+    written = {**party_of(published.operator_id), **write_tariff(published.tariff, version)}
+    validity = published.validity
+    if validity.HasField("start_time"):
+        written["start_date_time"] = time_text(validity.start_time)
+    if validity.HasField("end_time"):
+        written["end_date_time"] = time_text(validity.end_time)
+    if published.HasField("published_time"):
+        written["last_updated"] = time_text(published.published_time)
+    return written
+
+
+def write_tariff(tariff: Tariff, version: OcpiVersion) -> dict[str, Any]:
+    """Write a tariff without its operator; components of equal restrictions are one element."""
+    written: dict[str, Any] = {"id": tariff.tariff_id, "currency": tariff.currency_code}
     for name in ("min_price", "max_price"):
-        _add_limit(tariff, name, source.get(name) or {})
-    return tariff
+        if tariff.HasField(name):
+            written[name] = _limit(tariff, name, version)
+    groups = groupby(tariff.components, key=lambda each: each.restriction.SerializeToString())
+    written["elements"] = [_element(list(components)) for _, components in groups]
+    tax = _TAX_WORDS.get(tariff.tax)
+    return {**written, **(given(tax_included=tax) if version.tariff_says_tax else {})}
 
 
-def _component(source: Mapping[str, Any]) -> PriceComponent:
-    kind, step = source["type"], _whole(source.get("step_size") or 0)
-    component = PriceComponent(
-        dimension=tariff_pb2.PriceDimension.Value(f"PRICE_DIMENSION_{kind}"),
-        price_micros=_scaled(source["price"], 1_000_000),
-        vat_ppm=_scaled(source.get("vat") or 0, 10_000),
-    )
-    if component.dimension == tariff_pb2.PRICE_DIMENSION_ENERGY:
-        component.step_wh = step
-    elif component.dimension != tariff_pb2.PRICE_DIMENSION_FLAT:
-        component.step_s = step
-    return component
+def _limit(tariff: Tariff, name: str, version: OcpiVersion) -> dict[str, Any]:
+    limit = {version.before_tax: decimal_of(getattr(tariff, name).amount_micros, MICROS)}
+    if tariff.HasField(f"{name}_with_tax"):  # type: ignore[arg-type]  # both are fields
+        amount = getattr(tariff, f"{name}_with_tax").amount_micros
+        limit[version.limit_after_tax] = decimal_of(amount, MICROS)
+    return limit
 
 
-def _restriction(source: Mapping[str, Any]) -> TariffRestriction:
-    restriction = TariffRestriction(
-        start_minute=_minute(source.get("start_time")) % 1440,
-        end_minute=_minute(source.get("end_time")),
-        start_date=_date(source.get("start_date")),
-        end_date=_date(source.get("end_date")),
-        weekdays=sorted({_WEEKDAYS.index(day) + 1 for day in source.get("day_of_week") or ()}),
-        min_duration_s=_whole(source.get("min_duration") or 0),
-        max_duration_s=_whole(source.get("max_duration") or 0),
-    )
-    for member, field in _THOUSANDS.items():
-        setattr(restriction, field, _scaled(source.get(member) or 0, 1000))
-    if reservation := source.get("reservation"):
-        name = f"RESERVATION_PRICING_{reservation}"
-        restriction.reservation = tariff_pb2.ReservationPricing.Value(name)
-    return restriction
+def _element(components: list[PriceComponent]) -> dict[str, Any]:
+    written: dict[str, Any] = {"price_components": [_component(each) for each in components]}
+    return {**written, **given(restrictions=_restriction(components[0].restriction))}
 
 
-def _add_limit(tariff: Tariff, name: str, source: Mapping[str, Any]) -> None:
-    """Set a limit without tax and, where the source tells it, the one with tax."""
-    before = source.get("before_taxes", source.get("excl_vat"))
-    if before is None:
-        return
-    after = source.get("incl_vat")
-    if taxes := source.get("taxes"):
-        after = before + sum(tax["amount"] for tax in taxes)
-    limits = {name: before, f"{name}_with_tax": after}
-    for field, amount in limits.items():
-        if amount is not None:
-            limit = getattr(tariff, field)
-            limit.amount_micros = _scaled(amount, 1_000_000)
-            limit.currency_code = tariff.currency_code
+def _component(component: PriceComponent) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "type": _DIMENSION_WORDS[component.dimension],
+        "price": decimal_of(component.price_micros, MICROS),
+    }
+    if component.vat_ppm:
+        written["vat"] = decimal_of(component.vat_ppm, _PPM_PER_PERCENT)
+    energy = component.dimension == tariff_pb2.PRICE_DIMENSION_ENERGY
+    # A flat fee has no steps, and OCPI asks for one.
+    flat = component.dimension == tariff_pb2.PRICE_DIMENSION_FLAT
+    step = component.step_wh if energy else component.step_s
+    return {**written, "step_size": 1 if flat else step}
 
 
-def _minute(text: str | None) -> int:
-    if text is None:
-        return 0
-    if _CLOCK.fullmatch(text) is None:
-        raise ValueError("a clock time is HH:MM")
-    return int(text[:2]) * 60 + int(text[3:])
-
-
-def _date(text: str | None) -> str:
-    if text is not None and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text) is None:
-        raise ValueError("a date is YYYY-MM-DD")
-    return text or ""
-
-
-def _whole(number: Any) -> int:
-    return _scaled(number, 1)
-
-
-def _scaled(number: Any, factor: int) -> int:
-    """Give a number times a factor, which has to be whole, not negative and of a possible size."""
-    if isinstance(number, bool) or not isinstance(number, int | Decimal):
-        raise ValueError("a quantity is not a number")
-    scaled = Decimal(number) * factor
-    if not 0 <= scaled <= _MOST * factor or scaled != scaled.to_integral_value():
-        raise ValueError("a quantity is negative, too large or too fine")
-    return int(scaled)
+def _restriction(restriction: TariffRestriction) -> dict[str, Any]:
+    clocks = {
+        "start_time": restriction.start_minute,
+        "end_time": restriction.end_minute,
+    }
+    written: dict[str, Any] = {
+        name: f"{minute // 60:02d}:{minute % 60:02d}" for name, minute in clocks.items() if minute
+    }
+    written.update(given(start_date=restriction.start_date, end_date=restriction.end_date))
+    for member, field, factor, _ in QUANTITIES:
+        if quantity := getattr(restriction, field):
+            written[member] = decimal_of(quantity, factor)
+    days = [WEEKDAYS[day - 1] for day in restriction.weekdays]
+    reservation = _RESERVATION_WORDS.get(restriction.reservation)
+    return {**written, **given(day_of_week=days, reservation=reservation)}

@@ -87,6 +87,14 @@ def details(status: status_pb2.Status) -> list[object]:
     return found
 
 
+def reason_of(error: aio.AioRpcError) -> str:
+    """Give why a call failed in one line: its reason, or else its code, and the text."""
+    status = rich_status(error)
+    reasons = [d.reason for d in details(status) if isinstance(d, error_details_pb2.ErrorInfo)]
+    name = reasons[0] if reasons else error.code().name
+    return f"{name.lower().replace('_', ' ')}: {status.message}"
+
+
 def show_failure(error: aio.AioRpcError) -> None:
     """Say why a call failed: code, reason, and each detail in words."""
     status = rich_status(error)

@@ -133,9 +133,9 @@ class PartnerRegistrationServicer(CertificateServicer):
             step = RegistrationStep.ADMINISTRATOR_CREATED
             take_access(before, step, w.now)
             new = NewUser.administrator(before.partner_id, request.user_name, request.full_name)
-            _, secret, link = await create_user(w, new)
             after = replace(before, administrator_created=True)
             await RegistrationStorage(w.connection).save(after, step, w.actor, w.now)
+            _, secret, link = await create_user(w, new)
             return wire.CreateFirstAdministratorResponse(
                 partner_id=before.partner_id, one_time_link=link
             )

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from decimal import ROUND_HALF_UP
 
 from foundation.identifiers import EvseId
+from foundation.json_reader import Node, number_of
+from foundation.ocpi_connector import COUNTRIES
+from foundation.ocpi_file import ocpi_objects
+from foundation.ocpi_tariff import read_tariff
+from foundation.ocpi_version import V2_3_0
 from gem.charging.v1 import evse_pb2, tariff_pb2
-from mobility.import_report import ImportReport, Place
-from mobility.json_reader import Node, number_of, read_json
-from mobility.ocpi_evse import Tariffs, add_evse
+from mobility.import_report import ImportReport
+from mobility.ocpi_evse import TariffKey, Tariffs, add_evse, tariff_key
 from mobility.ocpi_hours import add_energy_mix, add_opening
-from mobility.ocpi_tariff import TariffKey, read_tariff
 from mobility.operator_name import base36
-
-#: Status codes of OCPI responses below this are successes.
-_FIRST_FAILURE = 2000
-#: Countries of ISO 3166 as locations state them, alpha-3, and alpha-2.
-_COUNTRIES = {
-    "AUT": "AT", "BEL": "BE", "BGR": "BG", "CAN": "CA", "CHE": "CH", "CYP": "CY", "CZE": "CZ",
-    "DEU": "DE", "DNK": "DK", "ESP": "ES", "EST": "EE", "FIN": "FI", "FRA": "FR", "GBR": "GB",
-    "GRC": "GR", "HRV": "HR", "HUN": "HU", "IRL": "IE", "ISL": "IS", "ITA": "IT", "LIE": "LI",
-    "LTU": "LT", "LUX": "LU", "LVA": "LV", "MLT": "MT", "NLD": "NL", "NOR": "NO", "POL": "PL",
-    "PRT": "PT", "ROU": "RO", "SRB": "RS", "SVK": "SK", "SVN": "SI", "SWE": "SE", "TUR": "TR",
-    "UKR": "UA", "USA": "US",
-}  # fmt: skip
 
 
 def read_ocpi_tariffs(
@@ -34,13 +24,16 @@ def read_ocpi_tariffs(
 ) -> dict[TariffKey, tariff_pb2.Tariff]:
     """Give the tariffs of one file by country, party and id."""
     tariffs: dict[TariffKey, tariff_pb2.Tariff] = {}
-    for node in _objects(data, file_name, report):
-        read = read_tariff(node)
-        if read is None:
+    for node in ocpi_objects(data, file_name, report):
+        tariff = read_tariff(node, V2_3_0)
+        if tariff is None:
+            report.skip(node.at, "tariff", "a part is wrong: no price is sure")
             continue
-        if read[0] in tariffs:
+        node.text("last_updated", 40, required=True)
+        key = tariff_key(node, tariff.tariff_id)
+        if key in tariffs:
             report.keep(node.at, "tariff.duplicate", "a tariff before this one has the same id")
-        tariffs[read[0]] = read[1]
+        tariffs[key] = tariff
     return tariffs
 
 
@@ -51,38 +44,17 @@ def read_ocpi_locations(
 
     Locations that are not to be published are skipped: a search shows them to anybody.
     """
-    for node in _objects(data, file_name, report):
+    for node in ocpi_objects(data, file_name, report):
         report.objects += 1
-        _Location(node, tariffs or {}).read()
-
-
-def _objects(data: bytes | str, file_name: str, report: ImportReport) -> Iterator[Node]:
-    """Give the objects of a file in any of its forms."""
-    whole = Place(file_name)
-    root = read_json(data, report, whole)
-    if isinstance(root, dict) and ("data" in root or "status_code" in root):
-        status = number_of(root.get("status_code"))
-        if status is None or status >= _FIRST_FAILURE:
-            report.keep(whole / "status_code", "response.status", "not a successful response")
-        root, whole = root.get("data"), whole / "data"
-    if isinstance(root, dict):
-        yield Node(root, whole, report)
-    elif isinstance(root, list):
-        for position, element in enumerate(root):
-            if isinstance(element, dict):
-                yield Node(element, whole / position, report)
-            else:
-                report.skip(whole / position, "object.type", "the element is not an object")
-    elif root is not None:
-        report.skip(whole, "file.form", "the file holds no object and no list")
+        _Location(node, tariffs or {}, report).read()
 
 
 class _Location:
     """One location on its way to EVSEs."""
 
-    def __init__(self, node: Node, tariffs: Tariffs) -> None:
+    def __init__(self, node: Node, tariffs: Tariffs, report: ImportReport) -> None:
         self._node = node
-        self._report = node.report
+        self._report = report
         self._tariffs = tariffs
 
     def read(self) -> None:
@@ -156,9 +128,9 @@ class _Location:
         evse.address.postal_code = node.text("postal_code", 10) or ""
         evse.address.city = node.text("city", 45, required=True) or ""
         country = (node.text("country", 3, required=True) or "").upper()
-        if country and country not in _COUNTRIES:
+        if country and country not in COUNTRIES:
             node.wrong("country", "unknown", "not a country code of three letters; left out")
-        evse.address.country_code = _COUNTRIES.get(country, "")
+        evse.address.country_code = COUNTRIES.get(country, "")
         hours = node.node("opening_times")
         if hours is not None:
             add_opening(evse.opening, hours)

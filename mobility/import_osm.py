@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from foundation.identifiers import EvseId
+from foundation.import_report import Place
+from foundation.json_reader import MOST_ELEMENTS, Node, read_json
 from gem.charging.v1 import evse_pb2
-from mobility.import_report import ImportReport, Place
-from mobility.json_reader import MOST_ELEMENTS, Node, read_json
+from mobility.import_report import ImportReport
 from mobility.operator_name import OperatorIds
 from mobility.osm_place import place_of
 from mobility.osm_tags import add_tags
@@ -40,7 +41,7 @@ def read_osm(
     whole = Place(file_name)
     for feature in _features(read_json(data, report, whole), report, whole):
         report.objects += 1
-        _Station(feature, operator_ids, country_code, currency_code).read()
+        _Station(feature, report, operator_ids, country_code, currency_code).read()
 
 
 def _features(root: Any, report: ImportReport, whole: Place) -> Iterator[Node]:
@@ -79,10 +80,15 @@ class _Station:
     """One feature on its way to one or more EVSEs."""
 
     def __init__(
-        self, feature: Node, operator_ids: OperatorIds, country_code: str, currency_code: str
+        self,
+        feature: Node,
+        report: ImportReport,
+        operator_ids: OperatorIds,
+        country_code: str,
+        currency_code: str,
     ) -> None:
         self._feature = feature
-        self._report = feature.report
+        self._report = report
         self._operator_ids = operator_ids
         self._country_code = country_code
         self._currency_code = currency_code

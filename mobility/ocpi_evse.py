@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from foundation.json_reader import Node
+from foundation.ocpi_connector import PLUGS, POWER_TYPES
 from gem.charging.v1 import evse_pb2, tariff_pb2
-from mobility.json_reader import Node
 from mobility.ocpi_hours import time_of
-from mobility.ocpi_tariff import TariffKey, tariff_key
 
 STATUSES = {
     "AVAILABLE": evse_pb2.EVSE_STATUS_AVAILABLE,
@@ -19,38 +19,6 @@ STATUSES = {
     "RESERVED": evse_pb2.EVSE_STATUS_RESERVED,
     "UNKNOWN": evse_pb2.EVSE_STATUS_UNSPECIFIED,
 }
-_HOUSEHOLD = [f"DOMESTIC_{letter}" for letter in "ABCDEFGHIJKLMNO"]
-_NEMA = ["NEMA_5_20", "NEMA_6_30", "NEMA_6_50", "NEMA_10_30", "NEMA_10_50"]
-_NEMA_14 = ["NEMA_14_30", "NEMA_14_50"]
-_INDUSTRIAL_3 = ["IEC_60309_2_three_16", "IEC_60309_2_three_32", "IEC_60309_2_three_64"]
-_PLUGS = {
-    "CHADEMO": evse_pb2.PLUG_TYPE_CHADEMO,
-    "CHAOJI": evse_pb2.PLUG_TYPE_CHAOJI,
-    **dict.fromkeys(_HOUSEHOLD + _NEMA + _NEMA_14, evse_pb2.PLUG_TYPE_HOUSEHOLD),
-    "GBT_AC": evse_pb2.PLUG_TYPE_GB_T_AC,
-    "GBT_DC": evse_pb2.PLUG_TYPE_GB_T_DC,
-    "IEC_60309_2_single_16": evse_pb2.PLUG_TYPE_INDUSTRIAL_1_PHASE,
-    **dict.fromkeys(_INDUSTRIAL_3, evse_pb2.PLUG_TYPE_INDUSTRIAL_3_PHASE),
-    "IEC_62196_T1": evse_pb2.PLUG_TYPE_TYPE_1,
-    "IEC_62196_T1_COMBO": evse_pb2.PLUG_TYPE_CCS_1,
-    "IEC_62196_T2": evse_pb2.PLUG_TYPE_TYPE_2,
-    "IEC_62196_T2_COMBO": evse_pb2.PLUG_TYPE_CCS_2,
-    "IEC_62196_T3A": evse_pb2.PLUG_TYPE_TYPE_3A,
-    "IEC_62196_T3C": evse_pb2.PLUG_TYPE_TYPE_3C,
-    "MCS": evse_pb2.PLUG_TYPE_MCS,
-    "PANTOGRAPH_BOTTOM_UP": evse_pb2.PLUG_TYPE_PANTOGRAPH,
-    "PANTOGRAPH_TOP_DOWN": evse_pb2.PLUG_TYPE_PANTOGRAPH,
-    "SAE_J3400": evse_pb2.PLUG_TYPE_NACS,
-    "TESLA_R": evse_pb2.PLUG_TYPE_TESLA_ROADSTER,
-    "TESLA_S": evse_pb2.PLUG_TYPE_TESLA_EUROPE,
-}
-_POWER_TYPES = {
-    "AC_1_PHASE": (evse_pb2.CHARGING_KIND_AC, 1),
-    "AC_2_PHASE": (evse_pb2.CHARGING_KIND_AC, 2),
-    "AC_2_PHASE_SPLIT": (evse_pb2.CHARGING_KIND_AC, 2),
-    "AC_3_PHASE": (evse_pb2.CHARGING_KIND_AC, 3),
-    "DC": (evse_pb2.CHARGING_KIND_DC, 0),
-}
 _OPEN = {
     *("CREDIT_CARD_PAYABLE", "DEBIT_CARD_PAYABLE", "CONTACTLESS_CARD_SUPPORT"),
     *("CHIP_CARD_SUPPORT", "PED_TERMINAL"),
@@ -59,7 +27,15 @@ _MEMBER = {"RFID_READER", "REMOTE_START_STOP_CAPABLE", "CHARGING_PREFERENCES_CAP
 _MOST_CONNECTORS = 32
 _MOST_TARIFFS = 10
 
+#: A tariff's country, party and id, in capitals.
+TariffKey = tuple[str, str, str]
 Tariffs = Mapping[TariffKey, tariff_pb2.Tariff]
+
+
+def tariff_key(owner: Node, tariff_id: str) -> TariffKey:
+    """Give the key of a tariff that the object's party named so."""
+    parts = (owner.text("country_code", 2) or "", owner.text("party_id", 3) or "", tariff_id)
+    return (parts[0].upper(), parts[1].upper(), parts[2].upper())
 
 
 def add_evse(evse: evse_pb2.Evse, node: Node, location: Node, tariffs: Tariffs) -> None:
@@ -91,10 +67,10 @@ def add_evse(evse: evse_pb2.Evse, node: Node, location: Node, tariffs: Tariffs) 
 
 def _add_connector(evse: evse_pb2.Evse, node: Node, location: Node, tariffs: Tariffs) -> None:
     node.text("last_updated", 40, required=True)
-    plug = _PLUGS.get(node.text("standard", 64) or "")
+    plug = PLUGS.get(node.text("standard", 64) or "")
     if plug is None:
         node.wrong("standard", "unknown", "not a standard of OCPI 2.3.0; kept without")
-    power_type = _POWER_TYPES.get(node.text("power_type", 32) or "")
+    power_type = POWER_TYPES.get(node.text("power_type", 32) or "")
     if power_type is None:
         node.wrong("power_type", "unknown", "not a power type of OCPI 2.3.0; kept without")
     kind, phases = power_type or (evse_pb2.CHARGING_KIND_UNSPECIFIED, 0)

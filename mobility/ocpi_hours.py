@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
+from foundation.json_reader import Node
+from foundation.ocpi_file import minute_of, timestamp_of
 from gem.charging.v1 import evse_pb2
 from gem.common.v1 import time_range_pb2
-from mobility.json_reader import Node
-from mobility.ocpi_tariff import minute_of
 
 _MOST_HOURS = 64
 _SOURCES = {
@@ -22,25 +21,12 @@ _SOURCES = {
     "WIND": evse_pb2.ENERGY_SOURCE_WIND,
     "WATER": evse_pb2.ENERGY_SOURCE_WATER,
 }
-_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|\+00:00)?"
-)
 
 
 def time_of(node: Node, key: str) -> datetime | None:
     """Give an OCPI DateTime in UTC, to the second; None, noted, when it is none."""
-    text = node.text(key, 40)
-    if text is None:
-        return None
-    if _TIME.fullmatch(text):
-        try:
-            time = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
-        except ValueError:
-            time = None
-        if time is not None and 1970 <= time.year < 9999:
-            return time
-    node.wrong(key, "value", "not a time of RFC 3339 in UTC; left out")
-    return None
+    time = timestamp_of(node, key)
+    return None if time is None else datetime.fromtimestamp(time.seconds, UTC)
 
 
 def add_opening(opening: evse_pb2.Opening, hours: Node) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mobility.json_reader import Node, number_of
+from foundation.json_reader import Node, number_of
 
 #: Positions of one geometry that are looked at.
 _MOST_POSITIONS = 100_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from decimal import ROUND_HALF_UP, Decimal
 
+from foundation.json_reader import Node
 from gem.charging.v1 import evse_pb2, tariff_pb2
-from mobility.json_reader import Node
 from mobility.osm_opening import opening_of
 from mobility.osm_sockets import add_sockets
 

@@ -15,11 +15,13 @@ from gemarket.commands import (
     demo,
     doctor,
     explain_route,
+    exports,
     imports,
     interfaces,
     log,
     notifications,
     partners,
+    replay,
     requests,
     searches,
     service_files,
@@ -60,10 +62,12 @@ application.command("up")(up.up)
 application.command("demo")(demo.demo)
 application.command("call")(call.call)
 application.command("doctor")(doctor.doctor)
+application.command("replay")(replay.replay)
 application.command("explain-route")(explain_route.explain_route)
 application.add_typer(authority.application, name="ca")
 application.add_typer(contracts.application, name="contracts")
 application.add_typer(imports.application, name="import")
+application.add_typer(exports.application, name="export")
 application.add_typer(transactions.application, name="transactions")
 application.add_typer(log.application, name="log")
 application.command("login")(session.login)

@@ -1,8 +1,7 @@
-"""`gemarket import`: charging points of operators from files into the reference provider."""
+"""`gemarket import`: charging points from files into the reference provider."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,23 +12,25 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from gem.charging.v1 import tariff_pb2
-from gemarket.console import errors, output, table
+from gemarket.commands.ocpi_imports import add_ocpi_imports
+from gemarket.console import errors, output
+from gemarket.defects import AllDefects, kept_and_skipped, show_defects
 from gemarket.endpoints import NotRunningError, read_endpoints
 from gemarket.options import DataDir, layout_of
 from mobility.import_evses import Stored, known_operator_ids, store
 from mobility.import_ocpi import read_ocpi_locations, read_ocpi_tariffs
 from mobility.import_osm import read_osm
-from mobility.import_report import Action, ImportReport
+from mobility.import_report import ImportReport
 from mobility.operator_name import OperatorIds
 from mobility.storage import DATABASE_ERRORS, EvseStorage, open_pool
 
 application = typer.Typer(
-    help="Bring charging points into the reference provider.", no_args_is_help=True
+    help="Bring charging points into the reference provider, and objects of OCPI to others.",
+    no_args_is_help=True,
 )
-_MOST_SHOWN = 50
+add_ocpi_imports(application)
 
 Files = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, metavar="FILE…")]
-AllDefects = Annotated[bool, typer.Option("--all-defects", help="Show every defect.")]
 Read = Callable[[Path, ImportReport, OperatorIds], None]
 
 
@@ -105,19 +106,9 @@ async def _read_and_store(
 
 
 def _show(report: ImportReport, stored: Stored, all_defects: bool) -> None:
-    shown = report.defects if all_defects else report.defects[:_MOST_SHOWN]
-    if shown:
-        rows = (
-            (each.file, each.path, each.rule, each.action.value, each.message) for each in shown
-        )
-        output.print(table("Defects", ("file", "place", "rule", "done", "why"), rows))
-    hidden = len(report.defects) - len(shown) + report.unlisted_defects
-    if hidden:
-        output.print(f"and {hidden} more defects; --all-defects shows them")
-    actions = Counter(each.action for each in report.defects)
+    show_defects(report, all_defects)
     output.print(
         f"{report.objects} objects read; {stored.added} EVSEs added, {stored.updated} updated, "
-        f"of {stored.operators} operators; {actions[Action.SKIPPED]} things skipped, "
-        f"{actions[Action.KEPT]} kept in spite of a defect",
+        f"of {stored.operators} operators; {kept_and_skipped(report)}",
         highlight=False,
     )

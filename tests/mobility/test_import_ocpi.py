@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundation.import_report import Action
 from gem.charging.v1 import evse_pb2, tariff_pb2
 from mobility.import_ocpi import read_ocpi_locations, read_ocpi_tariffs
-from mobility.import_report import Action, ImportReport
+from mobility.import_report import ImportReport
 from mobility.ocpi_evse import Tariffs
-from tests.mobility.json_values import json_values
+from tests.json_values import json_values
 
 pytestmark = pytest.mark.usecase(1527)
 EXTERNAL = Path(__file__).parents[3] / "shared" / "data"

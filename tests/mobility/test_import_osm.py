@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from foundation.import_report import Action
 from gem.charging.v1 import evse_pb2, tariff_pb2
 from mobility.import_evses import SAMPLE_FILE
 from mobility.import_osm import read_osm
-from mobility.import_report import Action, ImportReport
+from mobility.import_report import ImportReport
 from mobility.operator_name import OperatorIds, operator_id_of
 from mobility.osm_opening import opening_of
-from tests.mobility.json_values import json_values
+from tests.json_values import json_values
 
 pytestmark = pytest.mark.usecase(1527)
 EXTERNAL = Path(__file__).parents[3] / "shared" / "data" / "osm-charging-germany"
@@ -121,7 +122,7 @@ def test_a_second_station_with_the_same_id_is_skipped() -> None:
 
 
 def test_more_defects_than_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mobility.import_report.MOST_DEFECTS", 3)
+    monkeypatch.setattr("foundation.import_report.MOST_DEFECTS", 3)
     report = read([station({"operator": None})] * 10)
     assert (len(report.defects), report.unlisted_defects) == (3, 7)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from foundation.import_report import Action, Place
+from foundation.json_reader import Node
 from gem.charging.v1 import evse_pb2
-from mobility.import_report import Action, ImportReport, Place
-from mobility.json_reader import Node
+from mobility.import_report import ImportReport
 from mobility.ocpi_evse import STATUSES, add_evse
 from mobility.ocpi_hours import add_energy_mix, add_opening, time_of
 from tests.mobility.test_import_ocpi import an_evse, connector

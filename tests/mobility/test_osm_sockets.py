@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from foundation.import_report import Place
+from foundation.json_reader import Node
 from gem.charging.v1 import evse_pb2
-from mobility.import_report import ImportReport, Place
-from mobility.json_reader import Node
+from mobility.import_report import ImportReport
 from mobility.osm_sockets import add_sockets
 
 pytestmark = pytest.mark.usecase(1527)

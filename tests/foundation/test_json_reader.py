@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobility.import_report import Action, ImportReport, Place
-from mobility.json_reader import Node, number_of, read_json
-from tests.mobility.json_values import json_values
+from foundation.import_report import Action, DefectReport, Place
+from foundation.json_reader import Node, number_of, read_json
+from tests.json_values import json_values
 
 
 def node(**members: Any) -> Node:
-    return Node(members, Place("file.json", "$[0]"), ImportReport())
+    return Node(members, Place("file.json", "$[0]"), DefectReport())
 
 
 def noted(of: Node) -> list[tuple[str, str]]:
@@ -102,15 +102,47 @@ def test_every_value_is_a_bounded_number_or_none(value: Any) -> None:
 
 @given(st.binary(max_size=50))
 def test_no_bytes_make_the_reader_fail(data: bytes) -> None:
-    report = ImportReport()
+    report = DefectReport()
     value = read_json(data, report, Place("file.json"))
     assert value is None or not report.defects
 
 
 def test_a_byte_order_mark_and_an_assignment_are_no_part_of_the_json() -> None:
     for text in (b'\xef\xbb\xbf{"a": 1}', 'var a.b = {"a": 1};', 'const x={"a": 1}\n;\n'):
-        assert read_json(text, ImportReport(), Place("file.json")) == {"a": 1}
+        assert read_json(text, DefectReport(), Place("file.json")) == {"a": 1}
 
 
 def test_keys_that_are_no_plain_words_are_quoted_in_paths() -> None:
     assert (Place("f") / "tags" / "socket:type2" / 3).path == '$.tags["socket:type2"][3]'
+
+
+def test_an_exact_number_is_whole_in_its_unit_or_noted() -> None:
+    assert node(key=Decimal("0.25")).scaled("key", 100, 9) == 25
+    for value, rule in (
+        (Decimal("0.255"), "key.precision"),
+        ("0.25", "key.type"),
+        (Decimal("9.5"), "key.range"),
+        (True, "key.type"),
+    ):
+        object_ = node(key=value)
+        assert object_.scaled("key", 100, 9) is None
+        assert noted(object_) == [("$[0].key", rule)]
+
+
+def test_a_number_that_may_be_rounded_is_rounded_half_up_and_noted() -> None:
+    object_ = node(key=Decimal("-0.255"))
+    assert object_.rounded("key", 100, 9) == -26
+    assert noted(object_) == [("$[0].key", "key.precision")]
+    silent = node(key=Decimal("0.255"))
+    assert silent.rounded("key", 100, 9, tell=False) == 26
+    assert noted(silent) == []
+
+
+def test_members_that_nobody_asked_for_are_told_also_further_in() -> None:
+    object_ = node(asked={"inner": 1, "other": 2}, listed=[{"more": 1}], never=None)
+    inner = object_.node("asked")
+    assert inner is not None
+    inner.get("inner")
+    list(object_.nodes("listed"))
+    paths = [place.path for place in object_.unread()]
+    assert paths == ["$[0].never", "$[0].asked.other", "$[0].listed[0].more"]

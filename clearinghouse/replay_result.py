@@ -1,0 +1,62 @@
+"""What became of recorded sessions, summed up by ourselves, to hold the settlement against."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from clearinghouse.replay_cast import Cast
+from clearinghouse.replay_plan import Amount, amount_of
+from clearinghouse.replay_session import RecordedSession
+
+
+@dataclass(slots=True)
+class ReplayResult:
+    """What became of every record of the source."""
+
+    #: By class of session, and by class and outcome.
+    classes: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Outcome of each record, each counted once.
+    totals: Counter[str] = field(default_factory=Counter)
+    #: Everything that was told, and what was approved, by our own sums; by partner id.
+    told: dict[str, Amount] = field(default_factory=dict)
+    approved: dict[str, Amount] = field(default_factory=dict)
+    #: Net positions after the settlement in millionths, by partner id and currency.
+    balances: Counter[tuple[str, str]] = field(default_factory=Counter)
+    run_id: str = ""
+
+    def imbalance(self) -> dict[str, int]:
+        """Give the sum of all balances per currency; anything but zero is an error."""
+        sums: Counter[str] = Counter()
+        for (_, currency), micros in self.balances.items():
+            sums[currency] += micros
+        return dict(sums)
+
+    def disagreements(self, cast: Cast) -> dict[str, int]:
+        """Give by how much operators get more than our own sum of what was approved."""
+        return {
+            operator.partner_id: difference
+            for operator in cast.operators.values()
+            if (
+                difference := self.balances[operator.partner_id, cast.currency_code]
+                - self.approved.get(operator.partner_id, Amount()).with_tax_micros
+            )
+        }
+
+    def count(self, session: RecordedSession, cast: Cast, outcome: str) -> None:
+        """Count a record of the source, with its amount where it is a session."""
+        if not session.is_session:
+            outcome = "not told: no session"
+        else:
+            parties = (cast.operator_of(session), cast.customer_of(session))
+            amount = amount_of(session, cast)
+            for partner_id in (parties[0].partner_id, parties[1].evsp_partner_id):
+                self.told[partner_id] = self.told.get(partner_id, Amount()) + amount
+                if outcome == "approved":
+                    before = self.approved.get(partner_id, Amount())
+                    self.approved[partner_id] = before + amount
+        self.totals[outcome] += 1
+        for kind in session.classes:
+            self.classes[kind.value] += 1
+            self.outcomes[kind.value, outcome] += 1
