@@ -1,0 +1,83 @@
+"""No partner reads, changes or counts what is another's: random calls of every rpc for partners."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+
+from tests.end_to_end.figures import report
+from tests.end_to_end.isolation_calls import partner_rpcs
+from tests.end_to_end.isolation_cast import four_partners
+from tests.end_to_end.isolation_market import Tenancy
+from tests.end_to_end.isolation_rows import UNATTENDED, WITHOUT_OWNER
+from tests.end_to_end.whole_market import WholeMarket
+
+_OPERATIONS = 300
+#: Slow for what they show: each takes a child process or a run in the background.
+_ONCE = frozenset(
+    {"ProposeInterface", "RunConformance", "UploadServiceSpecification", "PrepareServiceVersion"}
+)
+_packages = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+async def tenancy(whole: WholeMarket) -> AsyncIterator[Tenancy]:
+    """Bring in partners of these tests' own."""
+    begun_s = time.monotonic()
+    made = await four_partners(whole, f"acme.isolation{next(_packages)}.v1")
+    report("isolation set-up", elapsed_s=time.monotonic() - begun_s)
+    yield made
+    await made.database.close()
+
+
+async def test_every_table_is_somebodys_or_has_a_reason_not_to_be(tenancy: Tenancy) -> None:
+    assert not tenancy.ownership.undecided, "say in WITHOUT_OWNER why their rows are nobody's"
+    gone = (WITHOUT_OWNER.keys() | UNATTENDED.keys()) - tenancy.ownership.tables
+    assert not gone, "there are no such tables"
+    described = {row.table for row in tenancy.rows.values()}
+    assert {"contract", "service_file_part", "notice", "saved_search", "certificate"} <= described
+
+
+async def run(tenancy: Tenancy, seed: int, operations: int) -> None:
+    """Call at random, every rpc in turn, and fail with all that was wrong."""
+    random = Random(seed)  # not a secret: it has to be the same again
+    rpcs = partner_rpcs()
+    parties = list(tenancy.parties.values())
+    order = [name for name in rpcs if name not in _ONCE]
+    wrong: list[str] = []
+    begun_s = time.monotonic()
+    names = list(_ONCE)
+    while len(names) < operations:
+        names += random.sample(order, len(order))
+    names = names[:operations]
+    random.shuffle(names)
+    for number, name in enumerate(names):
+        party, rpc = random.choice(parties), rpcs[name]
+        requests = tenancy.random_request(random, party, rpc)
+        outcome, found = await tenancy.checked(party, rpc, *requests)
+        wrong += [
+            f"seed {seed}, operation {number}: {name} by {party.partner_id}"
+            f" ({outcome.code.name}): {each}"
+            for each in found
+        ]
+    assert not wrong, "\n".join(wrong[:40])
+    called = {name for name, _ in tenancy.ended}
+    assert called == rpcs.keys(), "every rpc for partners was called"
+    held = sum(count for (_, code), count in tenancy.ended.items() if code == "OK")
+    report(
+        f"isolation seed {seed}",
+        elapsed_s=time.monotonic() - begun_s,
+        ok=held,
+        calls=sum(tenancy.ended.values()),
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_no_partner_reads_changes_or_counts_what_is_anothers(
+    tenancy: Tenancy, seed: int
+) -> None:
+    await run(tenancy, seed, _OPERATIONS)
