@@ -47,14 +47,14 @@ class Cast:
         """Register a service with everything that one can have; gives its id."""
         plan = ServicePlan(party.partner_id, self._mark(), EVSE_SEARCH, endpoint).request()
         plan.description = self._mark()
-        plan.keywords.words.append(self._mark()[:9])
+        plan.keywords.words.append(self._mark()[:11])
         service_id = (await self.do(party, "RegisterService", plan)).service.service_id
         about = {"service_id": service_id}
         await self.do(party, "CreateOffering", **about, terms=self.terms())
         image = f"{IMAGE[:-2]}{len(self.tenancy.marked) % 100:02}"
         await self.do(party, "RegisterServiceImage", reference=image, title=self._mark())
         document = content_of(600) + self._mark().encode()
-        begin = announced(service_id, document, f"{self._mark()[:9]}.pdf")
+        begin = announced(service_id, document, f"{self._mark()[:11]}.pdf")
         file_id = (await self.do(party, "BeginServiceFileUpload", begin)).upload.file.file_id
         await self.do(party, "UploadServiceFile", *in_pieces(file_id, document))
         begin = announced(service_id, document, "half.pdf", kind=content.SERVICE_FILE_KIND_OTHER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ SELECT count(*) FROM marketplace.conformance_run JOIN marketplace.service USING 
 WHERE provider_id = ANY ($1) AND conformance_run.ended_at IS NULL
 """
 _SETTLE_TRIES = 400
+_markers = itertools.count()
 
 
 @dataclass
@@ -101,7 +103,7 @@ class Tenancy:
 
     def mark(self) -> str:
         """Give a text that nobody else has, for the request that is made now."""
-        text = f"zq{len(self.marked) + len(self._fresh):06d}x"
+        text = f"zq{next(_markers):08d}x"
         self._fresh.append(text)
         return f"{text} of somebody"
 

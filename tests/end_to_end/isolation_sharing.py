@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.end_to_end.isolation_rows import Change, Row
 
-MARKER = re.compile(r"zq\d{6}x")
+MARKER = re.compile(r"zq\d{8}x")
 
 _SERVICE_SEEN = """EXISTS (
   SELECT FROM marketplace.service v WHERE v.service_id = {service}

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,15 @@ _OPERATIONS = 300
 _ONCE = frozenset(
     {"ProposeInterface", "RunConformance", "UploadServiceSpecification", "PrepareServiceVersion"}
 )
+#: Lists without criteria: what they list, by which field, and of which table.
+_LISTS = [
+    ("ListContracts", "contracts", "contract_id", "contract"),
+    ("ListTransactions", "transactions", "transaction_id", "service_transaction"),
+    ("ListSavedSearches", "saved_searches", "saved_search_id", "saved_search"),
+    ("ListCertificates", "certificates", "fingerprint", "certificate"),
+    ("ListPartnerChanges", "changes", "change_id", "partner_change"),
+]
+_TORTURE_SEEDS = range(100, 120)
 _packages = itertools.count(1)
 
 
@@ -67,13 +77,38 @@ async def run(tenancy: Tenancy, seed: int, operations: int) -> None:
     assert not wrong, "\n".join(wrong[:40])
     called = {name for name, _ in tenancy.ended}
     assert called == rpcs.keys(), "every rpc for partners was called"
+    calls = sum(tenancy.ended.values())
     held = sum(count for (_, code), count in tenancy.ended.items() if code == "OK")
-    report(
-        f"isolation seed {seed}",
-        elapsed_s=time.monotonic() - begun_s,
-        ok=held,
-        calls=sum(tenancy.ended.values()),
-    )
+    assert held > calls / 4, "too few calls come through to show anything"
+    elapsed_s = time.monotonic() - begun_s
+    report(f"isolation seed {seed}", elapsed_s=elapsed_s, ok=held, calls=calls)
+
+
+@pytest.mark.parametrize(("method", "items", "name", "table"), _LISTS)
+async def test_a_list_has_all_that_is_the_callers_and_nothing_else(
+    tenancy: Tenancy, method: str, items: str, name: str, table: str
+) -> None:
+    rpc = partner_rpcs()[method]
+    await tenancy.refresh()
+    for partner_id, party in tenancy.parties.items():
+        request = rpc.request(page={"page_size": 1000})
+        outcome = await tenancy.act(party, rpc, request)
+        shown = [_shown(getattr(each, name)) for each in getattr(outcome.messages[0], items)]
+        rows = [row for row in tenancy.rows.values() if row.table == table]
+        own = [row.key.partition("|")[0] for row in rows if partner_id in row.owners]
+        assert sorted(shown) == sorted(own)
+
+
+async def test_a_summary_counts_the_callers_own_entries(tenancy: Tenancy) -> None:
+    rpc = partner_rpcs()["SummarizeTransactions"]
+    await tenancy.refresh()
+    for partner_id, party in tenancy.parties.items():
+        outcome = await tenancy.act(party, rpc, rpc.request())
+        answer: Any = outcome.messages[0]
+        rows = [row for row in tenancy.rows.values() if row.table == "service_transaction"]
+        own = [row for row in rows if partner_id in row.owners]
+        assert own, "everybody called or was called"
+        assert sum(each.transaction_count for each in answer.totals) == len(own)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -81,3 +116,17 @@ async def test_no_partner_reads_changes_or_counts_what_is_anothers(
     tenancy: Tenancy, seed: int
 ) -> None:
     await run(tenancy, seed, _OPERATIONS)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", _TORTURE_SEEDS)
+async def test_it_holds_for_many_more_calls(whole: WholeMarket, seed: int) -> None:
+    tenancy = await four_partners(whole, f"acme.isolation{next(_packages)}.v1")
+    try:
+        await run(tenancy, seed, _OPERATIONS)
+    finally:
+        await tenancy.database.close()
+
+
+def _shown(value: str | bytes) -> str:
+    return value.hex() if isinstance(value, bytes) else value
