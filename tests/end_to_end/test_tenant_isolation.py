@@ -99,6 +99,19 @@ async def test_a_list_has_all_that_is_the_callers_and_nothing_else(
         assert sorted(shown) == sorted(own)
 
 
+async def test_lists_and_searches_without_criteria_show_nothing_of_others(
+    tenancy: Tenancy,
+) -> None:
+    wrong = []
+    for name, rpc in partner_rpcs().items():
+        if not (rpc.is_read and "page" in rpc.request.DESCRIPTOR.fields_by_name):
+            continue
+        for partner_id, party in tenancy.parties.items():
+            _, found = await tenancy.checked(party, rpc, rpc.request(page={"page_size": 1000}))
+            wrong += [f"{name} by {partner_id}: {each}" for each in found]
+    assert not wrong, "\n".join(wrong[:40])
+
+
 async def test_a_summary_counts_the_callers_own_entries(tenancy: Tenancy) -> None:
     rpc = partner_rpcs()["SummarizeTransactions"]
     await tenancy.refresh()
