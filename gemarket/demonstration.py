@@ -19,7 +19,7 @@ from gem.mesh.v1 import provider_answer_pb2 as mesh
 from gemarket.administration import Connection
 from gemarket.console import answers_table, output, reason_name, status_name, table
 from gemarket.market import Market
-from gemarket.reference import CURRENCY_CODE, REQUESTER, Reference, ReferenceProvider
+from gemarket.reference import CURRENCY_CODE, REQUESTER, Reference, ReferenceProvider, Standing
 from gemarket.supervisor import ChildSpec
 
 BUDGET_MS = 1500
@@ -66,6 +66,7 @@ class Demonstration:
 
     async def run(self) -> None:
         """Run all steps; raises StepFailedError at the first that does not hold."""
+        await self._everybody_joined()
         await self._everybody_answers()
         failed = await self._break_three()
         suspended = await self._suspend(failed)
@@ -83,6 +84,17 @@ class Demonstration:
         )
         self._asked += len(response.provider_answers)
         return response, (time.monotonic() - begun) * 1e3
+
+    async def _everybody_joined(self) -> None:
+        output.rule("Who came into the market, and how far, each step through its services")
+        standings = await self._reference.standings()
+        output.print(_standings_table(standings))
+        _must(all(each.registered for each in standings), "every partner is registered")
+        offering = [each for each in standings if each.certified is not None]
+        _must(len(offering) == len(self._reference.providers), "every operator offers a service")
+        for each in offering:
+            well = each.certified and each.published and each.contracted
+            _must(bool(well), f"{each.partner_id} is certified, published and contracted")
 
     async def _everybody_answers(self) -> None:
         output.rule("One call, every contracted provider, one answer")
@@ -184,6 +196,22 @@ class Demonstration:
         answered = sum(entry.status == mesh.ANSWER_STATUS_OK for entry in page.transactions)
         charged = sum(entry.value.amount_micros > 0 for entry in page.transactions)
         _must(answered == charged, "exactly the answered calls are charged")
+
+
+def _standings_table(standings: Sequence[Standing]) -> object:
+    shown = {True: "yes", False: "no", None: ""}
+    rows = (
+        (
+            each.partner_id,
+            shown[each.registered],
+            shown[each.certified],
+            shown[each.published],
+            shown[each.contracted],
+        )
+        for each in standings
+    )
+    columns = ("partner", "registered", "certified", "published", "contracted")
+    return table("Partners", columns, rows)
 
 
 def _show_evses(response: _Response) -> None:

@@ -21,9 +21,16 @@ def hold_port(host: str, port: int) -> socket.socket:
     return held
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Give a port that nobody uses at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(host: str = "127.0.0.1", wished: int = 0) -> int:
+    """Give a port that nobody uses at this moment: the wished one if that is free."""
+    for port in (wished, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # A port whose last connections linger is free for the next listener.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise OSError("no port is free")

@@ -1,17 +1,27 @@
-"""The reference partners: EVSE operators of real data, and one EVSP that contracts them all."""
+"""The reference partners: EVSE operators of real data, and one EVSP that contracts them all.
+
+They come into the market as anybody does: a request at the listener for people, its approval, the
+first certificate, a service that is checked and certified, and an offering that is found by a
+search and accepted.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from foundation.errors import SettingsError
 from gem.charging.v1 import evse_search_service_pb2
+from gem.marketplace.v1 import certification_pb2, contract_pb2, partner_pb2, service_pb2
 from gem.options.v1 import options_pb2
 from gemarket.administration import Connection, PartnerPlan, ServicePlan, descriptor_set
 from gemarket.identity import Identity
 from gemarket.market import Market
 from gemarket.ports import free_port
 from gemarket.preparation import needs_renewal
+from gemarket.reference_terms import reference_hosting, reference_terms
 from gemarket.supervisor import ChildSpec
 from mobility.import_evses import SAMPLE_FILE, known_operator_ids, store
 from mobility.import_osm import read_osm
@@ -43,6 +53,17 @@ class ReferenceProvider:
         return f"provider-{self.operator.partner_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a partner has come in the market; a requester offers nothing itself."""
+
+    partner_id: str
+    registered: bool
+    certified: bool | None = None
+    published: bool | None = None
+    contracted: bool | None = None
+
+
 class Reference:
     """Sets the reference partners up in a running market; the same again changes nothing."""
 
@@ -51,23 +72,56 @@ class Reference:
         self.providers: dict[str, ReferenceProvider] = {}
 
     async def start(self) -> None:
-        """Import the sample, register partners, start providers, publish services, contract."""
+        """Import the sample, bring the partners in, start providers, contract their services.
+
+        Raises:
+            SettingsError: a provider does not keep to its interface.
+        """
         market, layout = self._market, self._market.layout
         operators = await self._import_sample()
+        plans = [REQUESTER, *map(_plan_of, operators)]
         async with (
             Connection(market.address, layout.operator("business")) as business,
             Connection(market.address, layout.operator("technical")) as technical,
+            self.anybody() as anybody,
         ):
             files = descriptor_set(evse_search_service_pb2.DESCRIPTOR)
             await technical.ensure_interface(files)
-            await self._ensure_partner(business, REQUESTER)
-            for operator in operators:
-                await self._ensure_partner(business, _plan_of(operator))
-            endpoints = [f"127.0.0.1:{free_port()}" for _ in operators]
+            await asyncio.gather(*(self.join(anybody, business, plan) for plan in plans))
+            endpoints = await asyncio.gather(*map(self._endpoint, operators))
             pairs = list(zip(operators, endpoints, strict=True))
             await market.supervisor.start(*(self.child(*pair) for pair in pairs))
-            for operator, endpoint in pairs:
-                await self._contract(technical, operator, endpoint)
+            await asyncio.gather(*(self._publish(technical, *pair) for pair in pairs))
+        await self._contract(pairs)
+
+    def anybody(self) -> Connection:
+        """Connect to the listener for people, as somebody who is no partner yet."""
+        market = self._market
+        return Connection(market.session_address, None, market.authority.root_pem)
+
+    async def standings(self) -> list[Standing]:
+        """Ask the market how far each partner has come, the requester first."""
+        market, layout = self._market, self._market.layout
+        made = []
+        async with (
+            Connection(market.address, layout.operator("technical")) as technical,
+            Connection(market.address, layout.partner(REQUESTER.partner_id)) as requester,
+        ):
+            known = await technical.partner(REQUESTER.partner_id)
+            made.append(Standing(REQUESTER.partner_id, registered=_is_active(known)))
+            for name, provider in self.providers.items():
+                service = await technical.service(provider.service_id)
+                contract = await requester.contract(provider.contract_id)
+                made.append(
+                    Standing(
+                        name,
+                        registered=_is_active(await technical.partner(name)),
+                        certified=await technical.certified(provider.service_id) is not None,
+                        published=service.state == service_pb2.SERVICE_STATE_PUBLISHED,
+                        contracted=contract.state == contract_pb2.CONTRACT_STATE_ACTIVE,
+                    )
+                )
+        return made
 
     def identities(self) -> dict[str, Identity]:
         """Give the partners' identities by partner id, the requester first."""
@@ -112,33 +166,68 @@ class Reference:
                 found = [await storage.operator(key, None) for key in keys]
         return [operator for operator in found if operator is not None]
 
-    async def _ensure_partner(self, business: Connection, plan: PartnerPlan) -> None:
-        await business.ensure_partner(plan)
+    async def join(self, anybody: Connection, business: Connection, plan: PartnerPlan) -> None:
+        """Bring a partner in, from its request on, or renew the certificate of one that is in."""
         identity = self._market.layout.partner(plan.partner_id)
-        if needs_renewal(identity):
-            roots = self._market.authority.root_pem
+        roots = self._market.authority.root_pem
+        if await business.partner(plan.partner_id) is None:
+            registration_id, reference = await anybody.request_registration(plan)
+            await business.approve_registration(registration_id)
+            await anybody.first_identity(plan.partner_id, reference, identity, roots)
+        elif needs_renewal(identity):
+            # Its certificate may have ended, or it was lost before it was fetched.
             await business.issue_identity(plan.partner_id, identity, roots)
+        await business.activate(plan.partner_id)
 
-    async def _contract(self, technical: Connection, operator: Operator, endpoint: str) -> None:
-        market = self._market
+    async def _endpoint(self, operator: Operator) -> str:
+        """Give where an operator serves: where its service is registered, if that is free."""
+        identity = self._market.layout.partner(operator.partner_id)
+        async with Connection(self._market.address, identity) as seller:
+            known = await seller.services_of(operator.partner_id, INTERFACE)
+        wished = int(known[0].endpoint.rpartition(":")[2]) if known else 0
+        return f"127.0.0.1:{free_port(wished=wished)}"
+
+    async def _publish(self, technical: Connection, operator: Operator, endpoint: str) -> None:
+        """Register an operator's service, have it checked and certified, and publish it."""
+        price = ServicePlan("", "", "", "", SEARCH_PRICE_MICROS, CURRENCY_CODE).price()
         plan = ServicePlan(
             operator.partner_id,
             f"Charging points of {operator.operator_name}",
             INTERFACE,
             endpoint,
-            SEARCH_PRICE_MICROS,
-            CURRENCY_CODE,
+            terms=reference_terms(price),
+            hosting=reference_hosting(operator.operator_name),
         )
-        identity = market.layout.partner(operator.partner_id)
-        async with Connection(market.address, identity) as seller:
+        identity = self._market.layout.partner(operator.partner_id)
+        async with Connection(self._market.address, identity) as seller:
             service_id = await seller.ensure_service(plan)
-        await technical.publish_service(service_id)
-        requester = market.layout.partner(REQUESTER.partner_id)
-        async with Connection(market.address, requester) as buyer:
-            contract_id = await buyer.ensure_contract(service_id)
-        self.providers[operator.partner_id] = ReferenceProvider(
-            operator, endpoint, service_id, contract_id
-        )
+            if await seller.certified(service_id) is None:
+                report = await seller.run_conformance(service_id)
+                if report.state != certification_pb2.CONFORMANCE_STATE_PASSED:
+                    raise SettingsError(operator.partner_id, _failures(report))
+                await technical.certify_service(report.run_id)
+            await seller.publish_service(service_id)
+
+    async def _contract(self, pairs: Sequence[tuple[Operator, str]]) -> None:
+        """Have the requester find the services and accept their offerings, in the given order."""
+        market = self._market
+        async with Connection(market.address, market.layout.partner(REQUESTER.partner_id)) as buyer:
+            found = await buyer.find_services(INTERFACE)
+            for operator, endpoint in pairs:
+                service_id = found[operator.partner_id].service_id
+                self.providers[operator.partner_id] = ReferenceProvider(
+                    operator, endpoint, service_id, await buyer.ensure_contract(service_id)
+                )
+
+
+def _failures(report: certification_pb2.ConformanceReport) -> str:
+    failed = certification_pb2.CONFORMANCE_OUTCOME_FAILED
+    named = [f"{each.method} {each.detail}" for each in report.checks if each.outcome == failed]
+    return f"the service does not keep to its interface: {'; '.join(named)}"
+
+
+def _is_active(partner: partner_pb2.Partner | None) -> bool:
+    return partner is not None and partner.state == partner_pb2.PARTNER_STATE_ACTIVE
 
 
 def _plan_of(operator: Operator) -> PartnerPlan:
