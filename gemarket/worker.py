@@ -142,8 +142,7 @@ async def serve(config: WorkerConfig) -> None:
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
         for step in (health.enter_drain, admission.close, notices.enter_drain):
             server.before_drain(step)
-        server.listen(config.address, _credentials(settings, layout, mutual=True))
-        server.listen(config.session_address, _credentials(settings, layout, mutual=False))
+        _listen(server, config, layout)
         await server.start()
         rotating = keep_rotating(layout.router, channels.rotate)
         for task in (rotating, check.watch(live), sessions.watch(live)):
@@ -152,8 +151,7 @@ async def serve(config: WorkerConfig) -> None:
         start_contracts(stack, engine)
 
         _spare_the_collector()
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        print("ready", flush=True)  # the supervisor waits for this line
         await wait_for_stop()
         await server.drain(limits.drain_s)
         metrics.write()
@@ -182,6 +180,12 @@ def _open_channels(stack: AsyncExitStack, settings: Settings, layout: Layout) ->
     channels = ProviderChannels(certificate, settings.trust_domain, limits, endpoints=endpoints)
     stack.push_async_callback(channels.close)
     return channels
+
+
+def _listen(server: GrpcServer, config: WorkerConfig, layout: Layout) -> None:
+    """Open both listeners: for machines with a certificate, and for people."""
+    for address, mutual in ((config.address, True), (config.session_address, False)):
+        server.listen(address, _credentials(config.settings, layout, mutual=mutual))
 
 
 def _spare_the_collector() -> None:
