@@ -167,7 +167,7 @@ def download_all(
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     return Progress(*columns, TimeRemainingColumn(), console=errors)
 
 

@@ -47,7 +47,11 @@ def test_a_refused_login_leaves_no_token_and_keeps_the_older_one(market: FakeMar
 def test_the_password_goes_to_the_market_and_nowhere_else(market: FakeMarket) -> None:
     logged_in(market)
     (request,) = market.asked("Login", wire.LoginRequest)
-    assert (request.partner_id, request.user_name, request.password) == ("volt", "ada", "pass word ")
+    assert (request.partner_id, request.user_name, request.password) == (
+        "volt",
+        "ada",
+        "pass word ",
+    )
     assert request.request_id
     (call,) = market.calls
     assert call.certificate_pem == b"", "people come without a certificate"
