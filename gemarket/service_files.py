@@ -233,7 +233,8 @@ async def _receive(
         output.write(piece.content)
         progress(output.tell(), file.size_bytes)
         if output.tell() > file.size_bytes:
-            return  # What is too long is not the file, however long it is.
+            call.cancel()  # What is too long is not the file, however long it is.
+            return
 
 
 def _pieces(

@@ -138,7 +138,11 @@ def serve(market: FakeMarket, listener: Identity, parties: Sequence[str]) -> Cal
         operators=operators,
         sessions=f"127.0.0.1:{session_port}",
     ).write(layout.endpoints)
-    return lambda: server.stop(None).wait(5) and None
+
+    def stop() -> None:
+        server.stop(None).wait(5)
+
+    return stop
 
 
 def _party(identity: Identity) -> Party:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from foundation.errors import FieldViolation, MarketError
 from gem.marketplace.v1 import certification_pb2 as certification
@@ -41,7 +42,7 @@ def filled(kind: type[Message], *, depth: int = 4) -> Any:
         if field.type == field.TYPE_STRING:
             value: Any = _EVIL
         elif field.type == field.TYPE_MESSAGE and depth and field.name != "page":
-            value = filled(field.message_type._concrete_class, depth=depth - 1)
+            value = filled(GetMessageClass(field.message_type), depth=depth - 1)
         else:
             continue
         if field.is_repeated:
