@@ -17,7 +17,7 @@ from gemarket.client import (
     to_json,
 )
 from gemarket.commands.ending import ending
-from gemarket.console import output
+from gemarket.console import output, shown
 from gemarket.endpoints import Endpoints, read_endpoints
 from gemarket.options import DataDir, layout_of
 
@@ -67,7 +67,7 @@ def _metadata(budget_ms: int, provider: str) -> tuple[tuple[str, str], ...]:
 async def _list(endpoints: Endpoints, caller: str) -> None:
     async with open_channel(endpoints.marketplace, endpoints.party(caller)) as channel:
         for service in sorted(await ReflectionClient(channel).services()):
-            output.print(service, highlight=False)
+            output.print(shown(service), highlight=False)
 
 
 async def _call(

@@ -88,12 +88,7 @@ class FakeMarket(grpc.GenericRpcHandler):
 
     def json(self, *arguments: str) -> list[Any]:
         """Run a command that prints JSON; gives the objects."""
-        text, found = self.good(*arguments).strip(), []
-        while text:
-            value, end = json.JSONDecoder().raw_decode(text)
-            found.append(value)
-            text = text[end:].lstrip()
-        return found
+        return objects(self.good(*arguments))
 
 
 def _played(turn: Turn, context: Any) -> Iterator[bytes]:
@@ -106,6 +101,16 @@ def _played(turn: Turn, context: Any) -> Iterator[bytes]:
             context.abort(_CODES[status.code], status.message)
         else:
             yield step.SerializeToString()
+
+
+def objects(text: str) -> list[Any]:
+    """Read the JSON objects that stand one after the other."""
+    rest, found = text.strip(), []
+    while rest:
+        value, end = json.JSONDecoder().raw_decode(rest)
+        found.append(value)
+        rest = rest[end:].lstrip()
+    return found
 
 
 def page(token: str) -> PageInfo:

@@ -37,7 +37,7 @@ _HARMLESS = "[red]A[/red] :key: [link=x]\ufffd[2J\ufffd]0;B\ufffd\ufffd2J\ufffd 
 
 def filled(kind: type[Message], *, depth: int = 4) -> Any:
     """Fill each text of a message, and of what is in it, with the worst; lists have one item."""
-    made = kind()
+    made: Any = kind()
     for field in made.DESCRIPTOR.fields:
         if field.type == field.TYPE_STRING:
             value: Any = _EVIL
