@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import Message
+from grpc_reflection.v1alpha import reflection_pb2 as reflection
 from typer.testing import CliRunner, Result
 
 from foundation.errors import MarketError, status_of
@@ -111,6 +113,23 @@ def objects(text: str) -> list[Any]:
         found.append(value)
         rest = rest[end:].lstrip()
     return found
+
+
+def described(file: FileDescriptor) -> reflection.ServerReflectionResponse:
+    """Give a file with all that it imports, as reflection does."""
+    found: dict[str, bytes] = {}
+
+    def add(each: FileDescriptor) -> None:
+        for dependency in each.dependencies:
+            add(dependency)
+        found[each.name] = each.serialized_pb
+
+    add(file)
+    return reflection.ServerReflectionResponse(
+        file_descriptor_response=reflection.FileDescriptorResponse(
+            file_descriptor_proto=found.values()
+        )
+    )
 
 
 def page(token: str) -> PageInfo:
