@@ -27,7 +27,7 @@ from gem.marketplace.v1 import service_request_service_pb2 as requests
 from gem.marketplace.v1 import service_search_pb2 as service_search
 from gem.marketplace.v1 import session_service_pb2 as sessions
 from gem.mesh.v1 import error_reason_pb2
-from gemarket.console import SafeConsole, shown
+from gemarket.console import SafeConsole, shown, table
 from tests.gemarket.fake_market import FakeMarket
 
 #: Markup, a picture by its name, a cleared screen, a title of the window, and the C1 form of both.
@@ -138,3 +138,10 @@ def test_a_real_terminal_gets_our_colours_and_nobody_elses() -> None:
     assert text.count("\x1b") == 2
     assert text.count(_HARMLESS) == 2
     assert "two\nlines" in text
+
+
+def test_the_title_of_a_table_is_a_text_too() -> None:
+    console = SafeConsole(file=io.StringIO(), width=200, emoji=False)
+    console.print(table(_EVIL, ("name", "size kW"), [("a", "1")]))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().startswith(_HARMLESS[:10])
