@@ -18,7 +18,7 @@ _REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _MAX_FILES = 500
 
 
-class UnknownMethodError(Exception):
+class UnknownMethodError(ValueError):
     """The market knows no such method, or the name is not of the form SERVICE/METHOD."""
 
 

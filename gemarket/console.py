@@ -2,30 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from gem.marketplace.v1.partner_service_pb2 import BlockingContracts
 from gem.mesh.v1 import error_reason_pb2, provider_answer_pb2
 
 STATUS_KEY = "grpc-status-details-bin"
 
-output = Console()
-errors = Console(stderr=True)
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+#: Those that JSON itself lets through, as they are escaped in it.
+_CONTROL_IN_JSON = re.compile(r"\\u00(?:7f|[89][0-9a-f])")
+
+
+class SafeConsole(Console):
+    """A console that nobody's text can drive: control characters do not reach the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Render a text with its control characters replaced."""
+        return super().render_str(_visible(text), **options)
+
+    def print_json(self, json: str | None = None, **options: Any) -> None:
+        """Print JSON of ASCII; other letters are shown as such unless one is a control."""
+        ascii_only = _CONTROL_IN_JSON.search(json or "") is not None
+        super().print_json(json, ensure_ascii=ascii_only, **options)
+
+
+# Names of others may have colons between words: they are no pictures.
+output = SafeConsole(emoji=False)
+errors = SafeConsole(emoji=False, stderr=True)
+
+
+def shown(text: str) -> str:
+    """Give a text of others as a terminal may show it: no markup, no control characters."""
+    return escape(_visible(text))
+
+
+def _visible(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Make a table; a column whose name ends in a unit is set to the right."""
-    made = Table(title=title, title_justify="left", header_style="bold")
+    """Make a table of anybody's texts; a column whose name ends in a unit is set to the right."""
+    made = Table(title=shown(title), title_justify="left", header_style="bold")
     for column in columns:
         right = column.rpartition(" ")[2] in {"m", "km", "kW", "ms", "EUR", "calls", "results"}
         made.add_column(column, justify="right" if right else "left")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(shown, row))
     return made
 
 
@@ -98,21 +130,25 @@ def reason_of(error: aio.AioRpcError) -> str:
 def show_failure(error: aio.AioRpcError) -> None:
     """Say why a call failed: code, reason, and each detail in words."""
     status = rich_status(error)
-    errors.print(f"[red bold]{error.code().name}[/] {status.message}", highlight=False)
+    errors.print(f"[red bold]{error.code().name}[/] {shown(status.message)}", highlight=False)
     for detail in details(status):
         if isinstance(detail, error_details_pb2.ErrorInfo):
             extra = ", ".join(f"{key} {value}" for key, value in sorted(detail.metadata.items()))
-            errors.print(f"  reason {detail.reason}" + (f" ({extra})" if extra else ""))
+            _tell(f"reason {detail.reason}" + (f" ({extra})" if extra else ""))
         elif isinstance(detail, error_details_pb2.BadRequest):
             for violation in detail.field_violations:
-                errors.print(f"  field [bold]{violation.field}[/]: {violation.description}")
+                _tell(f"field {violation.field}: {violation.description}")
         elif isinstance(detail, error_details_pb2.RetryInfo):
-            errors.print(f"  try again in {detail.retry_delay.ToMilliseconds()} ms")
+            _tell(f"try again in {detail.retry_delay.ToMilliseconds()} ms")
         elif isinstance(detail, provider_answer_pb2.ProviderAnswers):
             errors.print(answers_table(detail.provider_answers))
         elif isinstance(detail, provider_answer_pb2.ProviderChoices):
             for choice in detail.choices:
-                errors.print(f"  gem-provider {choice.provider_id} (contract {choice.contract_id})")
+                _tell(f"gem-provider {choice.provider_id} (contract {choice.contract_id})")
         elif isinstance(detail, BlockingContracts):
             for contract_id in detail.contract_ids:
-                errors.print(f"  contract {contract_id} is in the way", highlight=False)
+                _tell(f"contract {contract_id} is in the way")
+
+
+def _tell(text: str) -> None:
+    errors.print(f"  {shown(text)}", highlight=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +16,7 @@ from gem.marketplace.v1 import contract_pb2, contract_search_pb2
 from gem.marketplace.v1 import contract_service_pb2 as contracts
 from gem.marketplace.v1.contract_framework_pb2 import ListOfferingsRequest
 from gemarket.administration import new_request_id
+from gemarket.times import instant_of
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -60,15 +60,7 @@ def criteria_of(
 
 def time_of(text: str) -> Timestamp | None:
     """Read a time; None for none, ValueError where it is not of ISO 8601."""
-    if not text:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of ISO 8601, such as 2026-02-01T08:00") from None
-    made = Timestamp()
-    made.FromDatetime(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
-    return made
+    return instant_of(text) if text else None
 
 
 def name_of(enum: _EnumTypeWrapper[Any], number: int, prefix: str) -> str:

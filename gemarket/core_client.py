@@ -15,7 +15,7 @@ from grpc import aio
 
 from foundation.certificates import write_secret
 from gemarket.client import open_channel
-from gemarket.endpoints import Endpoints, read_endpoints
+from gemarket.endpoints import Endpoints, NotRunningError, read_endpoints
 from gemarket.layout import Layout
 
 R = TypeVar("R", bound=Message)
@@ -104,7 +104,9 @@ async def connected(layout: Layout, caller: str) -> AsyncIterator[CoreClient]:
 
 
 def people_channel(endpoints: Endpoints) -> aio.Channel:
-    """Open a channel to the listener for people; to be closed by the caller."""
+    """Open a channel to the listener for people, to be closed by the caller; NotRunningError."""
+    if not endpoints.sessions:
+        raise NotRunningError("the address of the listener for people is not known")
     roots = Path(endpoints.ca_file).read_bytes()
     return aio.secure_channel(endpoints.sessions, grpc.ssl_channel_credentials(roots))
 

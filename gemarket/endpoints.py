@@ -69,6 +69,8 @@ def read_endpoints(path: Path) -> Endpoints:
     except FileNotFoundError:
         message = f"no market has been started here: {path} does not exist (try `gemarket up`)"
         raise NotRunningError(message) from None
+    except OSError as error:
+        raise NotRunningError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         message = f"{path} is not an endpoints file of this version"
         raise NotRunningError(message) from None

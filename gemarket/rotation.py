@@ -25,12 +25,17 @@ def marketplace_certificate(identity: Identity) -> MarketplaceCertificate:
 async def keep_rotating(
     identity: Identity, rotate: Callable[[MarketplaceCertificate], Awaitable[None]]
 ) -> None:
-    """Give the router's channels each renewed certificate; runs until it is cancelled."""
-    watched = WatchedFile(identity.certificate_file)
+    """Give the router's channels each renewed certificate; runs until it is cancelled.
+
+    One that cannot be used is tried again: its files may have been only half written.
+    """
+    watched, pending = WatchedFile(identity.certificate_file), False
     while True:
         await asyncio.sleep(_POLL_S)
-        if watched.changed():
+        pending = watched.changed() or pending
+        if pending:
             try:
                 await rotate(marketplace_certificate(identity))
+                pending = False
             except (OSError, ValueError) as error:
                 _log.error("router_certificate_not_renewed", reason=type(error).__name__)

@@ -85,6 +85,7 @@ async def upload(
         pieces = _pieces(file, now.file.file_id, at, size, progress)
         try:
             now = (await stub.UploadServiceFile(pieces, timeout=TRANSFER_TIMEOUT_S)).upload
+            fruitless = _fruitless(fruitless, now.received_bytes > at)
         except aio.AioRpcError as error:
             now = await _received(stub, now.file.file_id, error)
             fruitless = fruitless + 1 if now.received_bytes <= at else 0
@@ -110,6 +111,7 @@ async def download(
         while (at := output.tell()) < file.size_bytes:
             try:
                 await _receive(stub, file, output, progress)
+                fruitless = _fruitless(fruitless, output.tell() > at)
             except aio.AioRpcError as error:
                 fruitless = fruitless + 1 if output.tell() <= at else 0
                 if error.code() not in _BROKEN or fruitless >= FRUITLESS_MAX:
@@ -118,6 +120,14 @@ async def download(
         scratch.unlink()
         raise ValueError("what came is not the file: its SHA-256 differs; download it again")
     scratch.replace(target)
+
+
+def _fruitless(before: int, moved: bool) -> int:
+    """Count calls in a row that end well and move nothing; ValueError for too many."""
+    count = 0 if moved else before + 1
+    if count >= FRUITLESS_MAX:
+        raise ValueError("the market ends each transfer before anything has come through")
+    return count
 
 
 async def files_of(
@@ -175,7 +185,8 @@ async def download_documents(
         else:
             name = piece.file.name if part == "file" else f"proto/{piece.source_part.name}"
             current, content = _below(folder, name), piece.source_part.content
-        assert current is not None, "the market names a file before it sends its content"
+        if current is None:
+            raise ValueError("the market sent content of a file that it has not named")
         current.parent.mkdir(parents=True, exist_ok=True)
         with current.open("ab" if current in written else "wb") as output:
             output.write(content)
@@ -221,6 +232,9 @@ async def _receive(
     async for piece in call:
         output.write(piece.content)
         progress(output.tell(), file.size_bytes)
+        if output.tell() > file.size_bytes:
+            call.cancel()  # What is too long is not the file, however long it is.
+            return
 
 
 def _pieces(

@@ -75,7 +75,7 @@ def offering_of(file: Path | None, price_micros: int, currency: str) -> contract
     if file is not None:
         terms = contract_pb2.OfferingTerms()
         try:
-            json_format.Parse(file.read_text(), terms)
+            json_format.Parse(file.read_text(encoding="utf-8"), terms)
         except json_format.ParseError as error:
             raise ValueError(f"{file} is no offering: {error}") from None
         return terms

@@ -279,5 +279,6 @@ async def _requested(
 
 
 def _new_reference() -> tuple[str, bytes]:
-    reference = secrets.token_urlsafe(SECRET_BYTES)
+    # It is typed after a command's name: one that began with a dash would be an option.
+    reference = f"r{secrets.token_urlsafe(SECRET_BYTES)}"
     return reference, secret_digest(reference)

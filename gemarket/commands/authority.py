@@ -38,7 +38,7 @@ def init(*, data_dir: DataDir = None) -> None:
         settings = settings_of(data_dir)
         layout.root.mkdir(parents=True, exist_ok=True)
         authority = CertificateAuthority.create(layout.authority, settings.trust_domain)
-    except SettingsError as error:
+    except (SettingsError, OSError) as error:
         raise _failed(str(error)) from None
     output.print(f"authority of {authority.trust_domain} in {layout.authority}", highlight=False)
     output.print(f"give to partners: {layout.authority / 'ca.pem'}", highlight=False)
@@ -49,11 +49,14 @@ def init(*, data_dir: DataDir = None) -> None:
 def request(partner: Partner, folder: Path) -> None:
     """Make a key and a certificate signing request in FOLDER; the key never leaves it."""
     key, csr = new_key_and_csr(partner)
-    folder.mkdir(parents=True, exist_ok=True)
     if (folder / "key.pem").exists():
         raise _failed(f"{folder / 'key.pem'} exists already")
-    write_secret(folder / "key.pem", key)
-    (folder / "request.pem").write_bytes(csr)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_secret(folder / "key.pem", key)
+        (folder / "request.pem").write_bytes(csr)
+    except OSError as error:
+        raise _failed(str(error)) from None
     output.print(f"key and request in {folder}", highlight=False)
 
 

@@ -7,19 +7,18 @@ from typing import Annotated
 
 import typer
 import uvloop
-from grpc import aio
 
 from gemarket.client import (
     ReflectionClient,
-    UnknownMethodError,
     find_method,
     invoke,
     open_channel,
     parse_requests,
     to_json,
 )
-from gemarket.console import errors, output, show_failure
-from gemarket.endpoints import Endpoints, NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.console import output, shown
+from gemarket.endpoints import Endpoints, read_endpoints
 from gemarket.options import DataDir, layout_of
 
 Method = Annotated[
@@ -47,7 +46,7 @@ def call(
     data_dir: DataDir = None,
 ) -> None:
     """Call a method of the market as one of its partners; prints each answer as JSON."""
-    try:
+    with ending("gemarket call"):
         endpoints = read_endpoints(layout_of(data_dir).endpoints)
         metadata = _metadata(budget_ms, provider)
         text = sys.stdin.read() if request == "-" else request
@@ -58,12 +57,6 @@ def call(
             else _call(endpoints, chosen, method, text, timeout_s, metadata)
         )
         uvloop.run(work)
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, UnknownMethodError, KeyError, ValueError, OSError) as error:
-        errors.print(f"[red]gemarket call:[/] {error.args[0] if error.args else error}")
-        raise typer.Exit(2) from None
 
 
 def _metadata(budget_ms: int, provider: str) -> tuple[tuple[str, str], ...]:
@@ -74,7 +67,7 @@ def _metadata(budget_ms: int, provider: str) -> tuple[tuple[str, str], ...]:
 async def _list(endpoints: Endpoints, caller: str) -> None:
     async with open_channel(endpoints.marketplace, endpoints.party(caller)) as channel:
         for service in sorted(await ReflectionClient(channel).services()):
-            output.print(service, highlight=False)
+            output.print(shown(service), highlight=False)
 
 
 async def _call(

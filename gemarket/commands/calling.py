@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvloop
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc import aio
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from gemarket.client import to_json
-from gemarket.console import errors, output, show_failure, table
+from gemarket.commands.ending import ending
+from gemarket.console import errors, output, shown, table
 from gemarket.core_client import CoreClient, connected
-from gemarket.endpoints import NotRunningError
 from gemarket.options import layout_of
+from gemarket.times import instant_of
 
 As = Annotated[
     str,
@@ -30,7 +26,6 @@ As = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most entries shown.")]
 Work = Callable[[CoreClient], Awaitable[None]]
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def run(work: Work, caller: str, data_dir: Path | None) -> None:
@@ -45,22 +40,8 @@ def run(work: Work, caller: str, data_dir: Path | None) -> None:
 
 def run_async(work: Any) -> None:
     """Do the work; ends with the reason where it fails."""
-    try:
+    with ending("gemarket"):
         uvloop.run(work)
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error if isinstance(error, OSError) else error.args[0]
-        errors.print(f"[red]gemarket:[/] {escape(str(text))}", highlight=False)
-        raise typer.Exit(2) from None
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise typer.Exit(130) from None
-
-
-def shown(text: str) -> str:
-    """Give a text of others as a terminal may show it: no markup, no control characters."""
-    return escape(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def show(message: Any) -> None:
@@ -81,8 +62,7 @@ def show_all(
         for each in found:
             show(each)
     elif found:
-        rows: Iterable[Sequence[str]] = ([shown(cell) for cell in row(each)] for each in found)
-        output.print(table(title, columns, rows))
+        output.print(table(title, columns, map(row, found)))
     else:
         output.print(f"{title}: there are none that match.", highlight=False)
 
@@ -122,15 +102,7 @@ def enum_value(enum: Any, prefix: str, name: str) -> Any:
 
 def instant(text: str) -> Timestamp | None:
     """Read a time of ISO 8601, in UTC unless it says; None of an empty one; ValueError."""
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no time of ISO 8601, such as 2026-02-01T08:00") from None
-    made = Timestamp()
-    made.FromDatetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    return made
+    return instant_of(text) if text else None
 
 
 def when(message: Timestamp) -> str:
@@ -147,4 +119,9 @@ def secret(prompt: str) -> str:
 
 def bytes_progress() -> Progress:
     """Make a bar for bytes that are sent or received."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=errors)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        console=errors,
+    )

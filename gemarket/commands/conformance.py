@@ -11,7 +11,7 @@ from gem.marketplace.v1 import certification_pb2 as wire
 from gemarket.administration import new_request_id
 from gemarket.client import to_json
 from gemarket.commands.registry import As, Json, run
-from gemarket.console import errors, output, table
+from gemarket.console import errors, output, shown, table
 from gemarket.options import DataDir
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run_checks(
         )
         report = (await stub.RunConformance(request, timeout=_TIMEOUT_S)).report
         if wait:
-            with errors.status(f"checking {report.endpoint}"):
+            with errors.status(f"checking {shown(report.endpoint)}"):
                 report = await _ended(stub, report.run_id)
         _show_report(report, json=json)
         if wait and report.state != wire.CONFORMANCE_STATE_PASSED:
@@ -190,7 +190,7 @@ def _show_certification(certification: wire.Certification, *, json: bool) -> Non
     since = certification.certify_time.ToJsonString()
     name, version = certification.interface_name, certification.interface_version
     text = f"Certified since {since} for version {version} of {name}."
-    output.print(text, highlight=False, soft_wrap=True)
+    output.print(shown(text), highlight=False, soft_wrap=True)
 
 
 def _word(enum: Any, number: int) -> str:

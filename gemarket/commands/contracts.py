@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import uvloop
 from google.protobuf.message import Message
-from grpc import aio
 
 from gem.marketplace.v1 import contract_amendment_pb2 as amendments
 from gem.marketplace.v1 import contract_framework_pb2 as frameworks
@@ -18,9 +17,10 @@ from gem.marketplace.v1 import contract_service_pb2 as wire
 from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceStub
 from gemarket import contracts
 from gemarket.client import open_channel, to_json
-from gemarket.console import errors, output, show_failure, table
+from gemarket.commands.ending import ending
+from gemarket.console import output, table
 from gemarket.contracts import name_of
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.endpoints import read_endpoints
 from gemarket.options import DataDir, layout_of
 
 if TYPE_CHECKING:
@@ -277,15 +277,8 @@ def _run(work: Work, caller: str, data_dir: Path | None) -> None:
         async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
             await work(ContractServiceStub(channel))
 
-    try:
+    with ending("gemarket contracts"):
         uvloop.run(connected())
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error if isinstance(error, OSError) else error.args[0]
-        errors.print(f"[red]gemarket contracts:[/] {text}", highlight=False)
-        raise typer.Exit(2) from None
 
 
 def _show(message: Message, shown: object, *, json: bool) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from foundation.settings import Settings
 from gemarket import diagnosis
 from gemarket.client import open_channel
-from gemarket.console import output, rich_status
+from gemarket.console import output, rich_status, shown
 from gemarket.diagnosis import Finding
 from gemarket.endpoints import Endpoints, NotRunningError, Party, read_endpoints
 from gemarket.layout import Layout
@@ -29,9 +29,9 @@ def doctor(*, caller: As = "", data_dir: DataDir = None) -> None:
     for finding in _examine(layout_of(data_dir), caller):
         findings.append(finding)
         mark = "[green]✓[/]" if finding.well else "[red]✗[/]"
-        output.print(f"{mark} {finding.check}: {finding.text}", highlight=False)
+        output.print(f"{mark} {shown(finding.check)}: {shown(finding.text)}", highlight=False)
         if finding.remedy:
-            output.print(f"    → {finding.remedy}", highlight=False)
+            output.print(f"    → {shown(finding.remedy)}", highlight=False)
     ill = sum(not finding.well for finding in findings)
     words = "all is well" if not ill else f"{ill} of {len(findings)} checks failed"
     output.print(words)

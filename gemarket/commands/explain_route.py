@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 import uvloop
-from grpc import aio
 
 from gem.marketplace.v1 import route_explanation_pb2 as wire
 from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceStub
 from gem.options.v1.options_pb2 import Route
 from gemarket.client import open_channel, to_json
-from gemarket.console import errors, output, show_failure, table
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.console import output, shown, table
+from gemarket.endpoints import read_endpoints
 from gemarket.options import DataDir, layout_of
 from gemarket.transactions import TIMEOUT_S, time_of
 
@@ -41,15 +41,8 @@ def explain_route(
     data_dir: DataDir = None,
 ) -> None:
     """Explain why a call is routed or refused, and by which contract and event."""
-    try:
+    with ending("gemarket explain-route"):
         made = uvloop.run(_asked(method, caller, requester, key, at, data_dir))
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error if isinstance(error, OSError) else error.args[0]
-        errors.print(f"[red]gemarket explain-route:[/] {text}", highlight=False)
-        raise typer.Exit(2) from None
     if json:
         output.print_json(to_json(made))
     else:
@@ -74,9 +67,10 @@ def _show(made: wire.RouteExplanation) -> None:
     asked = sum(each.routed for each in made.candidates)
     name = made.method.rpartition("/")[2]
     text = f"{made.requester_id} calls {name} (route {route}) at {made.time.ToJsonString()}"
-    output.print(f"{text}: {asked} asked", highlight=False, soft_wrap=True)
+    output.print(f"{shown(text)}: {asked} asked", highlight=False, soft_wrap=True)
     if made.reason != wire.ROUTE_REASON_IN_FORCE:
-        output.print(f"The whole call is refused: {_why(made.reason, made.event)}", soft_wrap=True)
+        why = shown(_why(made.reason, made.event))
+        output.print(f"The whole call is refused: {why}", highlight=False, soft_wrap=True)
     if made.candidates:
         columns = ("asked", "provider", "reason", "section", "contract", "service")
         output.print(table("Services of the interface", columns, map(_row, made.candidates)))

@@ -14,11 +14,11 @@ import uvloop
 from grpc import aio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from foundation.errors import SettingsError
 from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceStub
 from gemarket.client import open_channel
-from gemarket.console import errors, output, show_failure, table
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.console import errors, output, table
+from gemarket.endpoints import read_endpoints
 from gemarket.log_evidence import OwnVerification, fetch_heads
 from gemarket.options import DataDir, layout_of
 from marketplace.log_chain import date_of, number_of
@@ -193,14 +193,8 @@ def _progress() -> Progress:
 def _run(work: Callable[[], Awaitable[None]]) -> None:
     """Do the work; ends with the reason where it fails."""
     try:
-        uvloop.run(work())  # type: ignore[arg-type]  # a coroutine
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError, SettingsError) as error:
-        text = error if isinstance(error, (OSError, SettingsError)) else error.args[0]
-        errors.print(f"[red]gemarket log:[/] {text}", highlight=False)
-        raise typer.Exit(2) from None
+        with ending("gemarket log"):
+            uvloop.run(work())  # type: ignore[arg-type]  # a coroutine
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         errors.print(f"[red]gemarket log:[/] the database said {type(error).__name__}")
         raise typer.Exit(2) from None

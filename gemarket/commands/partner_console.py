@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 import uvloop
-from grpc import aio
 
 from gemarket.client import to_json
-from gemarket.console import errors, output, show_failure, table
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.console import output, table
+from gemarket.endpoints import read_endpoints
 from gemarket.options import layout_of
 from gemarket.partners import Work, connected
 
@@ -39,15 +39,8 @@ def run(work: Work, caller: str | None, data_dir: Path | None) -> None:
         async with connected(endpoints, caller) as stub:
             await work(stub)
 
-    try:
+    with ending("gemarket partners"):
         uvloop.run(do())
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error if isinstance(error, OSError) else error.args[0]
-        errors.print(f"[red]gemarket partners:[/] {text}", highlight=False)
-        raise typer.Exit(2) from None
 
 
 def show_list(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvloop
-from grpc import aio
 
 from gem.marketplace.v1.service_registry_service_pb2_grpc import ServiceRegistryServiceStub
 from gemarket.client import open_channel
-from gemarket.console import errors, show_failure
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.endpoints import read_endpoints
 from gemarket.options import layout_of
 
 if TYPE_CHECKING:
@@ -35,12 +34,5 @@ def run(work: Work, caller: str, data_dir: Path | None, group: str) -> None:
         async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
             await work(ServiceRegistryServiceStub(channel))
 
-    try:
+    with ending(f"gemarket {group}"):
         uvloop.run(connected())
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error if isinstance(error, OSError) else error.args[0]
-        errors.print(f"[red]gemarket {group}:[/] {text}", highlight=False)
-        raise typer.Exit(2) from None

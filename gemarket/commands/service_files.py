@@ -52,14 +52,14 @@ def upload_file(
     """Upload a file of an own service; once more after a break, it goes on."""
 
     async def work(stub: ServiceRegistryServiceAsyncStub) -> None:
-        chosen = media_type or media_type_of(file)
+        chosen, wanted = media_type or media_type_of(file), kind_of(kind)
         with _progress() as bar:
             task = bar.add_task(file.name, total=None)
             stored = await upload(
                 stub,
                 service,
                 file,
-                kind_of(kind),
+                wanted,
                 chosen,
                 lambda done, of: bar.update(task, completed=done, total=of),
             )
@@ -167,7 +167,7 @@ def download_all(
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     return Progress(*columns, TimeRemainingColumn(), console=errors)
 
 

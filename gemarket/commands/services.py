@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import uvloop
-from grpc import aio
-from rich.markup import escape
 
 from gem.marketplace.v1 import service_lifecycle_pb2 as lifecycle
 from gem.marketplace.v1 import service_registry_service_pb2 as registry
@@ -18,8 +16,9 @@ from gem.marketplace.v1 import service_version_pb2 as versions
 from gem.marketplace.v1.service_registry_service_pb2_grpc import ServiceRegistryServiceStub
 from gemarket.administration import new_request_id
 from gemarket.client import open_channel, to_json
-from gemarket.console import errors, output, show_failure, table
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.console import output, shown, table
+from gemarket.endpoints import read_endpoints
 from gemarket.options import DataDir, layout_of
 from gemarket.services import (
     TIMEOUT_S,
@@ -109,9 +108,9 @@ def registration_contract(
     async def work(stub: ServiceRegistryServiceAsyncStub) -> None:
         request = lifecycle.GetRegistrationContractRequest(version=version)
         answer = await stub.GetRegistrationContract(request, timeout=TIMEOUT_S)
-        shown = answer.registration_contract
-        output.print(f"[bold]{escape(shown.title)}[/], version {shown.version}")
-        output.print(escape(shown.text), highlight=False)
+        contract = answer.registration_contract
+        output.print(f"[bold]{shown(contract.title)}[/], version {contract.version}")
+        output.print(shown(contract.text), highlight=False)
         output.print(f"in force: version {answer.current_version}")
 
     _run(work, caller, data_dir)
@@ -247,23 +246,16 @@ def _run(work: Work, caller: str, data_dir: Path | None) -> None:
         async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
             await work(ServiceRegistryServiceStub(channel))
 
-    try:
+    with ending("gemarket services"):
         uvloop.run(connected())
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error if isinstance(error, OSError) else error.args[0]
-        errors.print(f"[red]gemarket services:[/] {text}", highlight=False)
-        raise typer.Exit(2) from None
 
 
 def _services_table(found: list[wire.FoundService]) -> object:
     rows = (
         (
-            escape(each.service.title),
+            each.service.title,
             each.service.provider_id,
-            escape(each.service.category),
+            each.service.category,
             f"{each.service.interface_name}@{each.service.interface_version}",
             state_name(each.service.state),
             each.service.service_id,
@@ -277,29 +269,27 @@ def _show_step(service: Any, json: bool) -> None:
     if json:
         output.print_json(to_json(service))
     else:
-        output.print(f"{service.service_id} is {state_name(service.state)}", highlight=False)
+        output.print(f"{shown(service.service_id)} is {state_name(service.state)}", highlight=False)
 
 
 def _show(answer: registry.GetServiceResponse) -> None:
     service = answer.service
     place = service.hosting
     rows = [
-        ("title", escape(service.title)),
+        ("title", service.title),
         ("provider", service.provider_id),
         ("state", state_name(service.state)),
         ("version", service.service_version),
         ("interface", f"{service.interface_name}@{service.interface_version}"),
-        ("category", escape(service.category)),
-        ("keywords", escape(", ".join(service.keywords))),
-        ("hosted", escape(" ".join((place.country_code, place.region, place.operator_name)))),
+        ("category", service.category),
+        ("keywords", ", ".join(service.keywords)),
+        ("hosted", " ".join((place.country_code, place.region, place.operator_name))),
         ("image", service.image.reference),
         ("endpoint", service.endpoint),
-        ("description", escape(service.description)),
+        ("description", service.description),
     ]
     rows += [("offering", offering.offering_id) for offering in service.offerings]
     rows += [("contract", contract.contract_id) for contract in answer.contracts]
-    rows += [
-        ("related", f"{escape(each.title)} ({each.service_id})") for each in answer.related_services
-    ]
-    shown = (row for row in rows if row[1].strip())
-    output.print(table(service.service_id, ("what", "is"), shown))
+    rows += [("related", f"{each.title} ({each.service_id})") for each in answer.related_services]
+    filled = (row for row in rows if row[1].strip())
+    output.print(table(service.service_id, ("what", "is"), filled))

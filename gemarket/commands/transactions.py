@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 import uvloop
-from grpc import aio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gem.marketplace.v1 import statement_pb2, transaction_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceStub
 from gemarket.client import open_channel, to_json
-from gemarket.console import errors, output, reason_name, show_failure, status_name, table
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.console import errors, output, reason_name, status_name, table
+from gemarket.endpoints import read_endpoints
 from gemarket.options import DataDir, layout_of
 from gemarket.transactions import (
     export,
@@ -171,19 +171,12 @@ def _run(work: Work, caller: str, data_dir: Path | None) -> None:
         async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
             await work(TransactionServiceStub(channel))
 
-    try:
+    with ending("gemarket transactions"):
         uvloop.run(connected())
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error if isinstance(error, OSError) else error.args[0]
-        errors.print(f"[red]gemarket transactions:[/] {text}", highlight=False)
-        raise typer.Exit(2) from None
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), console=errors)
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from gem.common.v1.paging_pb2 import PageInfo
 from gem.marketplace.v1 import saved_search_service_pb2 as wire
 from gem.marketplace.v1.notification_pb2 import NotificationKind
+from gemarket import console
 from gemarket.commands import calling
 from gemarket.commands.application import application
 from gemarket.core_client import (
@@ -133,7 +134,7 @@ def test_the_token_of_the_environment_comes_first(
     ],
 )
 def test_texts_of_others_cannot_drive_the_terminal(text: str, shown: str) -> None:
-    assert calling.shown(text) == shown
+    assert console.shown(text) == shown
 
 
 def test_names_of_enums_are_words() -> None:

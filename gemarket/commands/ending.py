@@ -1,0 +1,31 @@
+"""How every command ends that fails: with its reason, and a status that says whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from grpc import aio
+
+from foundation.errors import SettingsError
+from gemarket.console import errors, show_failure, shown
+from gemarket.endpoints import NotRunningError
+
+
+@contextmanager
+def ending(program: str) -> Iterator[None]:
+    """End with 1 where the market refuses, with 2 where nothing was asked, with 130 by Ctrl-C."""
+    try:
+        yield
+    except aio.AioRpcError as error:
+        show_failure(error)
+        raise typer.Exit(1) from None
+    except (NotRunningError, KeyError, ValueError, OSError, SettingsError) as error:
+        # A KeyError shows its text in quotes; the first argument of others may be a number.
+        text = error.args[0] if isinstance(error, KeyError) else error
+        errors.print(f"[red]{program}:[/] {shown(str(text))}", highlight=False)
+        raise typer.Exit(2) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise typer.Exit(130) from None
