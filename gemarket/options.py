@@ -19,6 +19,15 @@ DataDir = Annotated[
     typer.Option(help="Data directory of the market [env: GEMARKET_DATA_DIR; else .gemarket]."),
 ]
 
+As = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        metavar="PARTY",
+        help="Partner, operator, or a folder with key and certificate; else who has logged in.",
+    ),
+]
+
 
 def layout_of(data_dir: Path | None) -> Layout:
     """Give the layout of the named data directory, or of the usual one."""

@@ -11,9 +11,9 @@ import uvloop
 from grpc import aio
 
 from gem.marketplace.v1.service_registry_service_pb2_grpc import ServiceRegistryServiceStub
-from gemarket.client import open_channel
 from gemarket.console import errors, show_failure
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.core_client import open_as
+from gemarket.endpoints import NotRunningError
 from gemarket.options import layout_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         ServiceRegistryServiceAsyncStub,
     )
 
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Work = Callable[["ServiceRegistryServiceAsyncStub"], Awaitable[None]]
 
@@ -30,9 +29,7 @@ def run(work: Work, caller: str, data_dir: Path | None, group: str) -> None:
     """Do the work as one of the market's parties; ends with the reason where it fails."""
 
     async def connected() -> None:
-        endpoints = read_endpoints(layout_of(data_dir).endpoints)
-        chosen = caller or next(iter(endpoints.partners), "technical")
-        async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+        async with open_as(layout_of(data_dir), caller) as channel:
             await work(ServiceRegistryServiceStub(channel))
 
     try:

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gem.marketplace.v1 import statement_pb2, transaction_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceStub
-from gemarket.client import open_channel, to_json
+from gemarket.client import to_json
 from gemarket.console import errors, output, reason_name, show_failure, status_name, table
-from gemarket.endpoints import NotRunningError, read_endpoints
-from gemarket.options import DataDir, layout_of
+from gemarket.core_client import open_as
+from gemarket.endpoints import NotRunningError
+from gemarket.options import As, DataDir, layout_of
 from gemarket.transactions import (
     export,
     filter_of,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 application = typer.Typer(help="What was called, and what is owed for it.", no_args_is_help=True)
 
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 Role = Annotated[str, typer.Option(help="buyer, seller, debtor or creditor.")]
 Party = Annotated[str, typer.Option(help="Whose role is meant; else who asks.")]
 Partner = Annotated[str, typer.Option(help="Partner on the other side.")]
@@ -166,9 +166,7 @@ def _run(work: Work, caller: str, data_dir: Path | None) -> None:
     """Do the work as one of the market's parties; ends with the reason where it fails."""
 
     async def connected() -> None:
-        endpoints = read_endpoints(layout_of(data_dir).endpoints)
-        chosen = caller or next(iter(endpoints.partners), "business")
-        async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+        async with open_as(layout_of(data_dir), caller) as channel:
             await work(TransactionServiceStub(channel))
 
     try:
