@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from rich.console import Console
+from rich.rule import Rule
 from rich.table import Table
 
 from gem.marketplace.v1.partner_service_pb2 import BlockingContracts
 from gem.mesh.v1 import error_reason_pb2, provider_answer_pb2
 
 STATUS_KEY = "grpc-status-details-bin"
+
+_HEADING_COLUMNS = 100
 
 output = Console()
 errors = Console(stderr=True)
@@ -23,10 +26,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     made = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         right = column.rpartition(" ")[2] in {"m", "km", "kW", "ms", "EUR", "calls", "results"}
-        made.add_column(column, justify="right" if right else "left")
+        # An id that is cut is of no use: what does not fit goes on in the next line.
+        made.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def heading(text: str) -> None:
+    """Print a rule with a text in it."""
+    output.print(Rule(text), width=min(output.width, _HEADING_COLUMNS))
 
 
 def status_name(status: int) -> str:

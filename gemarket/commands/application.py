@@ -1,37 +1,68 @@
-"""The command line, put together."""
+"""The command line, put together; a command's module is imported when it is asked for."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from gemarket.commands import (
-    authority,
-    call,
-    conformance,
-    contracts,
-    demo,
-    doctor,
-    explain_route,
-    imports,
-    interfaces,
-    log,
-    notifications,
-    partners,
-    requests,
-    searches,
-    service_files,
-    services,
-    session,
-    transactions,
-    up,
-    users,
-)
 from gemarket.console import output
 
+#: Module, and what is in it: a group (`application`) or one command, by the name of the command.
+#: What a market or the log needs takes long to import, and most commands need none of it.
+_COMMANDS = {
+    "up": ("up", "up"),
+    "demo": ("demo", "demo"),
+    "call": ("call", "call"),
+    "doctor": ("doctor", "doctor"),
+    "explain-route": ("explain_route", "explain_route"),
+    "login": ("session", "login"),
+    "logout": ("session", "logout"),
+    "whoami": ("session", "who_am_i"),
+    "ca": ("authority", "application"),
+    "contracts": ("contracts", "application"),
+    "import": ("imports", "application"),
+    "transactions": ("transactions", "application"),
+    "log": ("log", "application"),
+    "users": ("users", "application"),
+    "notifications": ("notifications", "application"),
+    "interfaces": ("interfaces", "application"),
+    "requests": ("requests", "application"),
+    "searches": ("searches", "application"),
+    "service-files": ("service_files", "application"),
+    "conformance": ("conformance", "application"),
+    "partners": ("partners", "application"),
+    "services": ("services", "application"),
+}
+
+
+class _Commands(TyperGroup):
+    """All commands by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Give the names in the order in which they are shown."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command; None where there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        found = getattr(import_module(f"gemarket.commands.{module}"), name)
+        holder = typer.Typer(add_completion=False, rich_markup_mode=None)
+        if not isinstance(found, typer.Typer):
+            holder.command(cmd_name)(found)
+            return get_command(holder)
+        holder.add_typer(found, name=cmd_name)
+        return get_group(holder).get_command(ctx, cmd_name)
+
+
 application = typer.Typer(
+    cls=_Commands,
     help="The marketplace for electric mobility services.",
     no_args_is_help=True,
     add_completion=False,
@@ -54,27 +85,3 @@ def _root(
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
-
-
-application.command("up")(up.up)
-application.command("demo")(demo.demo)
-application.command("call")(call.call)
-application.command("doctor")(doctor.doctor)
-application.command("explain-route")(explain_route.explain_route)
-application.add_typer(authority.application, name="ca")
-application.add_typer(contracts.application, name="contracts")
-application.add_typer(imports.application, name="import")
-application.add_typer(transactions.application, name="transactions")
-application.add_typer(log.application, name="log")
-application.command("login")(session.login)
-application.command("logout")(session.logout)
-application.command("whoami")(session.who_am_i)
-application.add_typer(users.application, name="users")
-application.add_typer(notifications.application, name="notifications")
-application.add_typer(interfaces.application, name="interfaces")
-application.add_typer(requests.application, name="requests")
-application.add_typer(searches.application, name="searches")
-application.add_typer(service_files.application, name="service-files")
-application.add_typer(conformance.application, name="conformance")
-application.add_typer(partners.application, name="partners")
-application.add_typer(services.application, name="services")
