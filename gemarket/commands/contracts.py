@@ -327,6 +327,7 @@ def _offerings_table(found: list[contract_pb2.Offering]) -> object:
     rows = (
         (
             offering.offering_id,
+            contracts.price_text(offering.terms.price),
             str(offering.revision),
             section.section_id,
             "required" if section.required else "optional",
@@ -336,7 +337,8 @@ def _offerings_table(found: list[contract_pb2.Offering]) -> object:
         for offering in found
         for section in offering.terms.sections
     )
-    return table("Offerings", ("offering", "revision", "section", "", "fills", "title"), rows)
+    columns = ("offering", "price", "revision", "section", "", "fills", "title")
+    return table("Offerings", columns, rows)
 
 
 def _contracts_table(found: list[contract_pb2.Contract]) -> object:

@@ -222,8 +222,9 @@ def _show_statement(made: statement_pb2.MonthlyStatement, month: str) -> None:
         for line in made.lines
     ]
     rows += [("total", "", money_text(value)) for value in made.values]
-    title = f"{month}: {made.requester_id} called {made.provider_id}, contract {made.contract_id}"
-    output.print(table(title, ("status", "calls", "value"), rows))
+    text = f"{month}: {made.requester_id} called {made.provider_id}, contract {made.contract_id}"
+    output.print(text, highlight=False, soft_wrap=True)
+    output.print(table("Calls", ("status", "calls", "value"), rows))
     charges = [_charge(charge) for charge in made.charges]
     charges += [("owed", "", "", money_text(value)) for value in made.totals]
     output.print(table("Charges", ("what", "calls", "units", "value"), charges))
