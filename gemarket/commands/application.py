@@ -15,28 +15,28 @@ from gemarket.console import output
 #: Module, and what is in it: a group (`application`) or one command, by the name of the command.
 #: What a market or the log needs takes long to import, and most commands need none of it.
 _COMMANDS = {
-    "up": ("up", "up"),
-    "demo": ("demo", "demo"),
-    "call": ("call", "call"),
-    "doctor": ("doctor", "doctor"),
-    "explain-route": ("explain_route", "explain_route"),
-    "login": ("session", "login"),
-    "logout": ("session", "logout"),
-    "whoami": ("session", "who_am_i"),
-    "ca": ("authority", "application"),
-    "contracts": ("contracts", "application"),
-    "import": ("imports", "application"),
-    "transactions": ("transactions", "application"),
-    "log": ("log", "application"),
-    "users": ("users", "application"),
-    "notifications": ("notifications", "application"),
-    "interfaces": ("interfaces", "application"),
-    "requests": ("requests", "application"),
-    "searches": ("searches", "application"),
-    "service-files": ("service_files", "application"),
-    "conformance": ("conformance", "application"),
-    "partners": ("partners", "application"),
-    "services": ("services", "application"),
+    "up": ("gemarket.commands.up", "up"),
+    "demo": ("gemarket.commands.demo", "demo"),
+    "call": ("gemarket.commands.call", "call"),
+    "doctor": ("gemarket.commands.doctor", "doctor"),
+    "explain-route": ("gemarket.commands.explain_route", "explain_route"),
+    "login": ("gemarket.commands.session", "login"),
+    "logout": ("gemarket.commands.session", "logout"),
+    "whoami": ("gemarket.commands.session", "who_am_i"),
+    "ca": ("gemarket.commands.authority", "application"),
+    "contracts": ("gemarket.commands.contracts", "application"),
+    "import": ("gemarket.commands.imports", "application"),
+    "transactions": ("gemarket.commands.transactions", "application"),
+    "log": ("gemarket.commands.log", "application"),
+    "users": ("gemarket.commands.users", "application"),
+    "notifications": ("gemarket.commands.notifications", "application"),
+    "interfaces": ("gemarket.commands.interfaces", "application"),
+    "requests": ("gemarket.commands.requests", "application"),
+    "searches": ("gemarket.commands.searches", "application"),
+    "service-files": ("gemarket.commands.service_files", "application"),
+    "conformance": ("gemarket.commands.conformance", "application"),
+    "partners": ("gemarket.commands.partners", "application"),
+    "services": ("gemarket.commands.services", "application"),
 }
 
 
@@ -52,7 +52,7 @@ class _Commands(TyperGroup):
         if cmd_name not in _COMMANDS:
             return None
         module, name = _COMMANDS[cmd_name]
-        found = getattr(import_module(f"gemarket.commands.{module}"), name)
+        found = getattr(import_module(module), name)
         holder = typer.Typer(add_completion=False, rich_markup_mode=None)
         if not isinstance(found, typer.Typer):
             holder.command(cmd_name)(found)
