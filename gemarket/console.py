@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from rich.console import Console
 from rich.markup import escape
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -36,6 +37,8 @@ class SafeConsole(Console):
         super().print_json(json, ensure_ascii=ascii_only, **options)
 
 
+_HEADING_COLUMNS = 100
+
 # Names of others may have colons between words: they are no pictures.
 output = SafeConsole(emoji=False)
 errors = SafeConsole(emoji=False, stderr=True)
@@ -55,10 +58,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     made = Table(title=shown(title), title_justify="left", header_style="bold")
     for column in columns:
         right = column.rpartition(" ")[2] in {"m", "km", "kW", "ms", "EUR", "calls", "results"}
-        made.add_column(column, justify="right" if right else "left")
+        # An id that is cut is of no use: what does not fit goes on in the next line.
+        made.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         made.add_row(*map(shown, row))
     return made
+
+
+def heading(text: str) -> None:
+    """Print a rule with a text in it."""
+    output.print(Rule(text), width=min(output.width, _HEADING_COLUMNS))
 
 
 def status_name(status: int) -> str:

@@ -17,6 +17,7 @@ from gem.marketplace.v1 import contract_service_pb2 as contracts
 from gem.marketplace.v1.contract_framework_pb2 import ListOfferingsRequest
 from gemarket.administration import new_request_id
 from gemarket.times import instant_of
+from gemarket.transactions import money_text
 
 if TYPE_CHECKING:
     from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -67,6 +68,24 @@ def name_of(enum: _EnumTypeWrapper[Any], number: int, prefix: str) -> str:
     """Give the value of an enum in lower case words; empty for the unspecified one."""
     name: str = enum.Name(number)
     return name.removeprefix(f"{prefix}_").lower().replace("_", " ") if number else ""
+
+
+def price_text(price: contract_pb2.PriceModel) -> str:
+    """Say in a line what a price is."""
+    kind = price.WhichOneof("model")
+    if kind == "per_call":
+        return f"{money_text(price.per_call.price)} a call"
+    if kind == "per_month":
+        return f"{money_text(price.per_month.price)} a month"
+    if kind == "per_unit":
+        count, unit = price.per_unit.per_unit_count, price.per_unit.unit.unit_name
+        return f"{money_text(price.per_unit.price)} for {count} {unit}"
+    if kind == "tiered":
+        tiered = price.tiered
+        steps = (f"from {tier.from_count} {money_text(tier.price)}" for tier in tiered.tiers)
+        unit = tiered.unit.unit_name if tiered.HasField("unit") else "calls"
+        return f"{', '.join(steps)}; for {tiered.per_count} {unit}"
+    return "free"
 
 
 def message_of(file: Path, kind: type[_M]) -> _M:

@@ -86,7 +86,16 @@ class CoreClient:
 
 @asynccontextmanager
 async def connected(layout: Layout, caller: str) -> AsyncIterator[CoreClient]:
-    """Connect as a party with a certificate; without a name in the session, if there is one.
+    """Connect as `open_as` does, for calls by `Service/Method`."""
+    async with open_as(layout, caller) as channel:
+        yield CoreClient(channel)
+
+
+@asynccontextmanager
+async def open_as(layout: Layout, caller: str, otherwise: str = "") -> AsyncIterator[aio.Channel]:
+    """Open a channel as a party with a certificate; without a name in the session of a login.
+
+    Without a session it is `otherwise`, or for the empty name the first of the known partners.
 
     Raises:
         NotRunningError: No market has been started here.
@@ -95,20 +104,41 @@ async def connected(layout: Layout, caller: str) -> AsyncIterator[CoreClient]:
     endpoints = read_endpoints(layout.endpoints)
     token = "" if caller else read_token(layout)
     if token:
-        async with people_channel(endpoints) as channel:
-            yield CoreClient(channel, token)
-        return
-    chosen = caller or next(iter(endpoints.partners), "business")
-    async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
-        yield CoreClient(channel)
+        made = people_channel(endpoints, token)
+    else:
+        chosen = caller or otherwise or next(iter(endpoints.partners), "business")
+        made = open_channel(endpoints.marketplace, endpoints.party(chosen))
+    async with made as channel:
+        yield channel
 
 
-def people_channel(endpoints: Endpoints) -> aio.Channel:
-    """Open a channel to the listener for people, to be closed by the caller; NotRunningError."""
+def people_channel(endpoints: Endpoints, token: str = "") -> aio.Channel:
+    """Open a channel to the listener for people, in a session if there is a token.
+
+    The channel is to be closed by the caller.
+
+    Raises:
+        NotRunningError: The address of the listener is not known.
+    """
     if not endpoints.sessions:
         raise NotRunningError("the address of the listener for people is not known")
-    roots = Path(endpoints.ca_file).read_bytes()
-    return aio.secure_channel(endpoints.sessions, grpc.ssl_channel_credentials(roots))
+    credentials = grpc.ssl_channel_credentials(Path(endpoints.ca_file).read_bytes())
+    if token:
+        session = grpc.metadata_call_credentials(_Session(token))
+        credentials = grpc.composite_channel_credentials(credentials, session)
+    return aio.secure_channel(endpoints.sessions, credentials)
+
+
+class _Session(grpc.AuthMetadataPlugin):
+    """Puts the token of a session on every call of a channel."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = ((_TOKEN_KEY, token),)
+
+    def __call__(
+        self, _context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
+    ) -> None:
+        callback(self._metadata, None)
 
 
 def _path(method: str) -> str:

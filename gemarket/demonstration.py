@@ -17,7 +17,7 @@ from gem.marketplace.v1 import transaction_pb2, transaction_service_pb2_grpc
 from gem.marketplace.v1 import transaction_service_pb2 as transactions
 from gem.mesh.v1 import provider_answer_pb2 as mesh
 from gemarket.administration import Connection
-from gemarket.console import answers_table, output, reason_name, status_name, table
+from gemarket.console import answers_table, heading, output, reason_name, status_name, table
 from gemarket.market import Market
 from gemarket.reference import CURRENCY_CODE, REQUESTER, Reference, ReferenceProvider, Standing
 from gemarket.supervisor import ChildSpec
@@ -97,7 +97,7 @@ class Demonstration:
             _must(bool(well), f"{each.partner_id} is certified, published and contracted")
 
     async def _everybody_answers(self) -> None:
-        output.rule("One call, every contracted provider, one answer")
+        heading("One call, every contracted provider, one answer")
         response, elapsed_ms = await self._ask()
         _show_evses(response)
         output.print(answers_table(response.provider_answers))
@@ -110,7 +110,7 @@ class Demonstration:
 
     async def _break_three(self) -> Sequence[ReferenceProvider]:
         stopped, hung, lying = list(self._reference.providers.values())[:3]
-        output.rule("One provider is stopped, one hangs, one answers garbage")
+        heading("One provider is stopped, one hangs, one answers garbage")
         names = [each.operator.partner_id for each in (stopped, hung, lying)]
         output.print("stopped {}, hanging {}, lying {}".format(*names))
         supervisor = self._market.supervisor
@@ -143,7 +143,7 @@ class Demonstration:
         providers = self._reference.providers.values()
         chosen = next(each for each in providers if each not in failed)
         name = chosen.operator.partner_id
-        output.rule(f"The contract with {name} is suspended; the next call does not ask it")
+        heading(f"The contract with {name} is suspended; the next call does not ask it")
         await self._requester.suspend(chosen.contract_id)
         response, _ = await self._ask()
         output.print(answers_table(response.provider_answers))
@@ -157,7 +157,7 @@ class Demonstration:
     async def _repair(
         self, failed: Sequence[ReferenceProvider], suspended: ReferenceProvider
     ) -> None:
-        output.rule("All are well again, and so is the market")
+        heading("All are well again, and so is the market")
         _, hung, _ = failed
         os.kill(self._hung_pid, signal.SIGCONT)
         self._hung_pid = 0
@@ -179,7 +179,7 @@ class Demonstration:
         _must(asked == len(self._reference.providers), "the suspended one, too")
 
     async def _show_log(self) -> None:
-        output.rule("The transaction log of these calls")
+        heading("The transaction log of these calls")
         listing = transactions.ListTransactionsRequest()
         page = await self._log.ListTransactions(listing, timeout=10)
         output.print(_entries_table(page.transactions))

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gemarket.identity import Identity
+
 
 class NotRunningError(Exception):
     """There is no readable `endpoints.json`: the market was never up, or elsewhere."""
@@ -45,12 +47,22 @@ class Endpoints:
     sessions: str = ""
 
     def party(self, name: str) -> Party:
-        """Give a partner's or operator's files; raises KeyError with the known names."""
+        """Give the files of a partner or operator, or those in a folder of that name.
+
+        Raises:
+            KeyError: there is neither; it says which names are known.
+        """
         known = {**self.operators, **self.partners}
-        if name not in known:
-            message = f"{name!r} is not known here; known are: {', '.join(sorted(known))}"
-            raise KeyError(message)
-        return known[name]
+        if name in known:
+            return known[name]
+        folder = Identity(Path(name).absolute())
+        if folder.certificate_file.is_file():
+            files = (folder.key_file, folder.certificate_file, folder.ca_file)
+            return Party(*map(str, files))
+        raise KeyError(
+            f"{name!r} is not known here; known are: {', '.join(sorted(known))},"
+            " and any folder with key.pem, certificate.pem and ca.pem"
+        )
 
     def write(self, path: Path) -> None:
         """Write the file in one step, so that nobody reads half of it."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foundation.settings import Settings
 from gemarket.layout import Layout
+
+if TYPE_CHECKING:
+    from foundation.settings import Settings
 
 #: What services of the demonstration are called at.
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
@@ -17,6 +19,15 @@ LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Data directory of the market [env: GEMARKET_DATA_DIR; else .gemarket]."),
+]
+
+As = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        metavar="PARTY",
+        help="Partner, operator, or a folder with key and certificate; else who has logged in.",
+    ),
 ]
 
 
@@ -36,6 +47,8 @@ def allowing_loopback(settings: Settings) -> Settings:
 
 def settings_of(data_dir: Path | None, **overrides: object) -> Settings:
     """Read the settings; options of the command line come before environment and file."""
+    from foundation.settings import Settings  # noqa: PLC0415  # few commands need it, it is slow
+
     given = {name: value for name, value in overrides.items() if value is not None}
     if data_dir is not None:
         given["data_dir"] = data_dir

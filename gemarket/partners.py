@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from grpc import aio, ssl_channel_credentials
 
 from gem.common.v1 import identifier_pb2, paging_pb2, time_range_pb2
 from gem.marketplace.v1 import partner_pb2
 from gem.marketplace.v1 import partner_search_pb2 as found
 from gem.marketplace.v1.partner_service_pb2_grpc import PartnerServiceStub
 from gem.options.v1.options_pb2 import PartnerRole
-from gemarket.client import open_channel
-from gemarket.endpoints import Endpoints, NotRunningError
+from gemarket.core_client import open_as, people_channel
+from gemarket.endpoints import read_endpoints
+from gemarket.layout import Layout
 from gemarket.times import instant_of
 
 if TYPE_CHECKING:
@@ -122,23 +120,17 @@ async def pages(ask: Callable[..., Any], request: Any, field: str, limit: int) -
 
 
 @asynccontextmanager
-async def connected(
-    endpoints: Endpoints, caller: str | None
-) -> AsyncIterator[PartnerServiceAsyncStub]:
-    """Connect as a party, the business operator for the empty name, or as anybody for None.
+async def connected(layout: Layout, caller: str | None) -> AsyncIterator[PartnerServiceAsyncStub]:
+    """Connect as a party, or as anybody for None; the empty name stands for who has logged in.
 
-    Raises KeyError for a party that is not known here, NotRunningError where the listener for
-    people is not known, OSError.
+    Where nobody has, it stands for the business operator. Raises what `open_as` raises.
     """
-    if caller is not None:
-        channel = open_channel(endpoints.marketplace, endpoints.party(caller or "business"))
+    if caller is None:
+        async with people_channel(read_endpoints(layout.endpoints)) as channel:
+            yield PartnerServiceStub(channel)
     else:
-        if not endpoints.sessions:
-            raise NotRunningError("the address of the listener for people is not known")
-        roots = await asyncio.to_thread(Path(endpoints.ca_file).read_bytes)
-        channel = aio.secure_channel(endpoints.sessions, ssl_channel_credentials(roots))
-    async with channel:
-        yield PartnerServiceStub(channel)
+        async with open_as(layout, caller, "business") as channel:
+            yield PartnerServiceStub(channel)
 
 
 def _time(text: str) -> Timestamp | None:

@@ -51,16 +51,23 @@ class Listener:
     request_bytes_max: int = 1_048_576
 
 
+async def _always() -> bool:
+    return True
+
+
 class ProviderServer:
     """A provider's server with health service; `port` is where it serves once it has started."""
 
     def __init__(
-        self, listener: Listener, services: Sequence[str], can_serve: Callable[[], Awaitable[bool]]
+        self,
+        listener: Listener,
+        services: Sequence[str],
+        can_serve: Callable[[], Awaitable[bool]] = _always,
     ) -> None:
         """Make a server of the named services.
 
         `can_serve` is asked every few seconds whether calls could be answered; without an answer
-        in time they could not.
+        in time they could not. A server that depends on nothing needs none.
         """
         self.port = 0
         self._listener = listener

@@ -20,14 +20,15 @@ from uuid import uuid4
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2
 
-from foundation.errors import Code
+from foundation.errors import Code, MarketError
+from foundation.validation import violations
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.conformance import Check, CheckKind, Outcome
 from marketplace.conformance_message import invalid_message, valid_message
 from marketplace.router.method_rules import InterfaceRules, MethodRules
 from marketplace.router.target import Target
 from marketplace.router.transport import ProviderFailure, ProviderTransport
-from marketplace.router.verify import InvalidAnswer, verified
+from marketplace.router.verify import InvalidAnswer, parsed, verified
 
 #: No partner id has a dot.
 REQUESTER, CONTRACT = "gem.conformance", "gem.conformance"
@@ -35,6 +36,8 @@ REQUESTER, CONTRACT = "gem.conformance", "gem.conformance"
 STREAM_MESSAGES_MAX = 10
 #: So many silent or broken answers in a row, and the rest is not asked.
 _GIVE_UP_AFTER = 3
+#: As long as a report's field for it.
+_DETAIL_CHARACTERS_MAX = 500
 _HEALTH = "/grpc.health.v1.Health/Check"
 _ABOUT_THE_THING = frozenset({Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.FAILED_PRECONDITION})
 _WORDS: Mapping[int, str] = {
@@ -206,7 +209,22 @@ class MethodChecks:
         except InvalidAnswer as wrong:
             if wrong.reason == ErrorReason.ERROR_REASON_ANSWER_TOO_LARGE:
                 raise _Ended(0, _WORDS[wrong.reason]) from None
-            raise _Ended(0, "the answer breaks a rule of the interface") from None
+            raise _Ended(0, self._broken_rule(method, raw)) from None
+
+    def _broken_rule(self, method: MethodRules, raw: bytes) -> str:
+        """Say what an answer breaks first, in words of the interface and none of the answer."""
+        text = "the answer breaks a rule of the interface"
+        try:
+            message = parsed(method, raw)
+            method.stamp(message, self._target.provider_id, self._target.contract_id)
+            message.DiscardUnknownFields()
+            broken = violations(message)
+        except (InvalidAnswer, MarketError):
+            return text
+        if not broken:
+            return text
+        where = f"{broken[0].field}: " if broken[0].field else ""
+        return f"{text}: {where}{broken[0].description}"[:_DETAIL_CHARACTERS_MAX]
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (

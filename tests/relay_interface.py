@@ -29,6 +29,9 @@ _METHODS = (
     ("Chat", options_pb2.ROUTE_ONE, False, True, True),
 )
 
+#: Longest name of an item in an answer.
+NAME_CHARACTERS_MAX = 100_000
+
 
 def path(name: str) -> str:
     """Give the path of a method of the interface."""
@@ -48,7 +51,7 @@ def descriptor_set() -> bytes:
         ],
     )
     item = file.message_type.add(name="Item")
-    _field(item, "name", 1, _KIND.TYPE_STRING)
+    _limit(_field(item, "name", 1, _KIND.TYPE_STRING), NAME_CHARACTERS_MAX)
     stamped = _field(item, "provider_id", 2, _KIND.TYPE_STRING)
     stamped.options.Extensions[options_pb2.stamp] = options_pb2.STAMP_PROVIDER_ID
     ask = file.message_type.add(name="Ask")

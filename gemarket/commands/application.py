@@ -1,39 +1,70 @@
-"""The command line, put together."""
+"""The command line, put together; a command's module is imported when it is asked for."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from gemarket.commands import (
-    authority,
-    call,
-    conformance,
-    contracts,
-    demo,
-    doctor,
-    explain_route,
-    exports,
-    imports,
-    interfaces,
-    log,
-    notifications,
-    partners,
-    replay,
-    requests,
-    searches,
-    service_files,
-    services,
-    session,
-    transactions,
-    up,
-    users,
-)
 from gemarket.console import output
 
+#: Module, and what is in it: a group (`application`) or one command, by the name of the command.
+#: What a market or the log needs takes long to import, and most commands need none of it.
+_COMMANDS = {
+    "up": ("gemarket.commands.up", "up"),
+    "demo": ("gemarket.commands.demo", "demo"),
+    "call": ("gemarket.commands.call", "call"),
+    "doctor": ("gemarket.commands.doctor", "doctor"),
+    "replay": ("gemarket.commands.replay", "replay"),
+    "explain-route": ("gemarket.commands.explain_route", "explain_route"),
+    "login": ("gemarket.commands.session", "login"),
+    "logout": ("gemarket.commands.session", "logout"),
+    "whoami": ("gemarket.commands.session", "who_am_i"),
+    "ca": ("gemarket.commands.authority", "application"),
+    "contracts": ("gemarket.commands.contracts", "application"),
+    "import": ("gemarket.commands.imports", "application"),
+    "export": ("gemarket.commands.exports", "application"),
+    "transactions": ("gemarket.commands.transactions", "application"),
+    "log": ("gemarket.commands.log", "application"),
+    "users": ("gemarket.commands.users", "application"),
+    "notifications": ("gemarket.commands.notifications", "application"),
+    "interfaces": ("gemarket.commands.interfaces", "application"),
+    "requests": ("gemarket.commands.requests", "application"),
+    "searches": ("gemarket.commands.searches", "application"),
+    "service-files": ("gemarket.commands.service_files", "application"),
+    "conformance": ("gemarket.commands.conformance", "application"),
+    "partners": ("gemarket.commands.partners", "application"),
+    "services": ("gemarket.commands.services", "application"),
+}
+
+
+class _Commands(TyperGroup):
+    """All commands by name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Give the names in the order in which they are shown."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command; None where there is none of that name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        found = getattr(import_module(module), name)
+        holder = typer.Typer(add_completion=False, rich_markup_mode=None)
+        if not isinstance(found, typer.Typer):
+            holder.command(cmd_name)(found)
+            return get_command(holder)
+        holder.add_typer(found, name=cmd_name)
+        return get_group(holder).get_command(ctx, cmd_name)
+
+
 application = typer.Typer(
+    cls=_Commands,
     help="The marketplace for electric mobility services.",
     no_args_is_help=True,
     add_completion=False,
@@ -56,29 +87,3 @@ def _root(
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
-
-
-application.command("up")(up.up)
-application.command("demo")(demo.demo)
-application.command("call")(call.call)
-application.command("doctor")(doctor.doctor)
-application.command("replay")(replay.replay)
-application.command("explain-route")(explain_route.explain_route)
-application.add_typer(authority.application, name="ca")
-application.add_typer(contracts.application, name="contracts")
-application.add_typer(imports.application, name="import")
-application.add_typer(exports.application, name="export")
-application.add_typer(transactions.application, name="transactions")
-application.add_typer(log.application, name="log")
-application.command("login")(session.login)
-application.command("logout")(session.logout)
-application.command("whoami")(session.who_am_i)
-application.add_typer(users.application, name="users")
-application.add_typer(notifications.application, name="notifications")
-application.add_typer(interfaces.application, name="interfaces")
-application.add_typer(requests.application, name="requests")
-application.add_typer(searches.application, name="searches")
-application.add_typer(service_files.application, name="service-files")
-application.add_typer(conformance.application, name="conformance")
-application.add_typer(partners.application, name="partners")
-application.add_typer(services.application, name="services")

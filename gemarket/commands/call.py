@@ -26,7 +26,12 @@ Method = Annotated[
     typer.Argument(metavar="SERVICE/METHOD", help="For instance gem.x.v1.YService/Z."),
 ]
 As = Annotated[
-    str, typer.Option("--as", metavar="PARTNER", help="Partner id or operator that calls.")
+    str,
+    typer.Option(
+        "--as",
+        metavar="PARTY",
+        help="Partner, operator, or a folder with key and certificate.",
+    ),
 ]
 Json = Annotated[str, typer.Argument(metavar="JSON", help="The request; `-` reads standard input.")]
 Budget = Annotated[int, typer.Option(help="Time budget in ms; late providers become entries.")]

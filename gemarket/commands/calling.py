@@ -19,10 +19,6 @@ from gemarket.core_client import CoreClient, connected
 from gemarket.options import layout_of
 from gemarket.times import instant_of
 
-As = Annotated[
-    str,
-    typer.Option("--as", metavar="PARTY", help="Partner or operator; else who has logged in."),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most entries shown.")]
 Work = Callable[[CoreClient], Awaitable[None]]

@@ -10,9 +10,9 @@ import typer
 from gem.marketplace.v1 import certification_pb2 as wire
 from gemarket.administration import new_request_id
 from gemarket.client import to_json
-from gemarket.commands.registry import As, Json, run
+from gemarket.commands.registry import Json, run
 from gemarket.console import errors, output, shown, table
-from gemarket.options import DataDir
+from gemarket.options import As, DataDir
 
 if TYPE_CHECKING:
     from gem.marketplace.v1.service_registry_service_pb2_grpc import (

@@ -16,19 +16,18 @@ from gem.marketplace.v1 import contract_pb2
 from gem.marketplace.v1 import contract_service_pb2 as wire
 from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceStub
 from gemarket import contracts
-from gemarket.client import open_channel, to_json
+from gemarket.client import to_json
 from gemarket.commands.ending import ending
 from gemarket.console import output, table
 from gemarket.contracts import name_of
-from gemarket.endpoints import read_endpoints
-from gemarket.options import DataDir, layout_of
+from gemarket.core_client import open_as
+from gemarket.options import As, DataDir, layout_of
 
 if TYPE_CHECKING:
     from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceAsyncStub
 
 application = typer.Typer(help="What partners agreed on with each other.", no_args_is_help=True)
 
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ContractId = Annotated[str, typer.Argument(metavar="CONTRACT", help="Contract id.")]
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST", help="Id of the request.")]
@@ -272,9 +271,7 @@ def _run(work: Work, caller: str, data_dir: Path | None) -> None:
     """Do the work as one of the market's parties; ends with the reason where it fails."""
 
     async def connected() -> None:
-        endpoints = read_endpoints(layout_of(data_dir).endpoints)
-        chosen = caller or next(iter(endpoints.partners), "business")
-        async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+        async with open_as(layout_of(data_dir), caller) as channel:
             await work(ContractServiceStub(channel))
 
     with ending("gemarket contracts"):
@@ -322,6 +319,7 @@ def _offerings_table(found: list[contract_pb2.Offering]) -> object:
     rows = (
         (
             offering.offering_id,
+            contracts.price_text(offering.terms.price),
             str(offering.revision),
             section.section_id,
             "required" if section.required else "optional",
@@ -331,7 +329,8 @@ def _offerings_table(found: list[contract_pb2.Offering]) -> object:
         for offering in found
         for section in offering.terms.sections
     )
-    return table("Offerings", ("offering", "revision", "section", "", "fills", "title"), rows)
+    columns = ("offering", "price", "revision", "section", "", "fills", "title")
+    return table("Offerings", columns, rows)
 
 
 def _contracts_table(found: list[contract_pb2.Contract]) -> object:

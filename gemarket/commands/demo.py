@@ -18,7 +18,7 @@ from rich.markup import escape
 from foundation.errors import SettingsError
 from foundation.lifetime import wait_for_stop
 from foundation.settings import Settings
-from gemarket.console import errors, output, show_failure
+from gemarket.console import errors, heading, output, show_failure
 from gemarket.demonstration import Demonstration, StepFailedError
 from gemarket.hints import next_steps
 from gemarket.logs import configure_logs
@@ -65,7 +65,7 @@ async def _demo(settings: Settings, once: bool) -> None:
         # Only now: the steps replace some of the processes that are listed there.
         endpoints = market.endpoints(reference.identities(), reference.endpoints())
         endpoints.write(market.layout.endpoints)
-        output.rule("What to try next")
+        heading("What to try next")
         lines = next_steps(endpoints, market.layout)
         output.print(lines, highlight=False, soft_wrap=True)
         await _try_lines(lines)

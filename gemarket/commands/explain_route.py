@@ -11,17 +11,16 @@ import uvloop
 from gem.marketplace.v1 import route_explanation_pb2 as wire
 from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceStub
 from gem.options.v1.options_pb2 import Route
-from gemarket.client import open_channel, to_json
+from gemarket.client import to_json
 from gemarket.commands.ending import ending
 from gemarket.console import output, shown, table
-from gemarket.endpoints import read_endpoints
-from gemarket.options import DataDir, layout_of
+from gemarket.core_client import open_as
+from gemarket.options import As, DataDir, layout_of
 from gemarket.transactions import TIMEOUT_S, time_of
 
 Method = Annotated[
     str, typer.Argument(metavar="SERVICE/METHOD", help="For instance gem.x.v1.YService/Z.")
 ]
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 Requester = Annotated[str, typer.Option(help="Partner whose call is meant; else who asks.")]
 Key = Annotated[str, typer.Option(help="Identifier in the request, for calls routed by one.")]
 At = Annotated[
@@ -55,9 +54,7 @@ async def _asked(
     request = wire.ExplainRouteRequest(
         requester_id=requester, method=f"/{method.removeprefix('/')}", key=key, time=time_of(at)
     )
-    endpoints = read_endpoints(layout_of(data_dir).endpoints)
-    chosen = caller or next(iter(endpoints.partners), "business")
-    async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+    async with open_as(layout_of(data_dir), caller) as channel:
         answer = await ContractServiceStub(channel).ExplainRoute(request, timeout=TIMEOUT_S)
     return answer.explanation
 

@@ -12,7 +12,6 @@ from gem.marketplace.v1 import interface_catalog_service_pb2 as catalog
 from gem.marketplace.v1 import interface_proposal_pb2
 from gemarket.administration import new_request_id
 from gemarket.commands.calling import (
-    As,
     Json,
     Limit,
     bytes_progress,
@@ -27,7 +26,7 @@ from gemarket.commands.calling import (
 )
 from gemarket.core_client import CoreClient
 from gemarket.interface_files import read_proposal, upload_messages
-from gemarket.options import DataDir
+from gemarket.options import As, DataDir
 
 _SERVICE = "InterfaceCatalogService"
 _STATE = (interface_proposal_pb2.ProposalState, "PROPOSAL_STATE")

@@ -12,7 +12,6 @@ from gem.marketplace.v1 import interface_pb2
 from gemarket.administration import new_request_id
 from gemarket.commands import interface_proposals
 from gemarket.commands.calling import (
-    As,
     Json,
     Limit,
     bytes_progress,
@@ -27,7 +26,7 @@ from gemarket.commands.calling import (
 )
 from gemarket.core_client import CoreClient
 from gemarket.interface_files import write_download
-from gemarket.options import DataDir
+from gemarket.options import As, DataDir
 
 application = typer.Typer(help="Standard interfaces.", no_args_is_help=True)
 interface_proposals.add_to(application)

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import asyncpg
 import typer
 import uvloop
-from grpc import aio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gem.marketplace.v1.session_service_pb2 import WhoAmIRequest
+from gem.marketplace.v1.session_service_pb2_grpc import SessionServiceStub
 from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceStub
-from gemarket.client import open_channel
 from gemarket.commands.ending import ending
 from gemarket.console import errors, output, table
+from gemarket.core_client import open_as
 from gemarket.endpoints import read_endpoints
 from gemarket.log_evidence import OwnVerification, fetch_heads
-from gemarket.options import DataDir, layout_of
+from gemarket.options import As, DataDir, layout_of
 from marketplace.log_chain import date_of, number_of
 from marketplace.log_heads import NO_HEADS, Heads, read_heads, write_heads
 from marketplace.log_verification import Break
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
 application = typer.Typer(help="Whether the log is what was written.", no_args_is_help=True)
 
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 From = Annotated[str, typer.Option("--from", metavar="DAY", help="First day in UTC: 2026-02-01.")]
 To = Annotated[str, typer.Option("--to", metavar="DAY", help="Last day in UTC.")]
 #: Breaks shown at most; more are counted.
 _MOST_SHOWN = 1000
+_TIMEOUT_S = 20.0
 
 
 @application.command("heads")
@@ -51,7 +52,7 @@ def heads(
 
     async def work() -> None:
         first, last = _days(first_day, last_day)
-        async with _channel(caller, data_dir)[0] as channel:
+        async with open_as(layout_of(data_dir), caller) as channel:
             stub: TransactionServiceAsyncStub = TransactionServiceStub(channel)
             found = await fetch_heads(stub, *_texts(first, last))
         write_heads(file, found)
@@ -109,17 +110,17 @@ async def _verify_all(url: str, kept: Heads, first: int | None, last: int | None
 async def _verify_own(
     caller: str, data_dir: Path | None, kept: Heads, first: int | None, last: int | None
 ) -> None:
-    channel, partner_id = _channel(caller, data_dir)
     within = [
         head
         for head in kept.chains
         if (first is None or head.day >= first) and (last is None or head.day <= last)
     ]
     kept = Heads(kept.register_number, kept.register_hash, within)
-    async with channel:
+    async with open_as(layout_of(data_dir), caller) as channel:
+        who = await SessionServiceStub(channel).WhoAmI(WhoAmIRequest(), timeout=_TIMEOUT_S)
         stub: TransactionServiceAsyncStub = TransactionServiceStub(channel)
         current = await fetch_heads(stub, *_texts(first, last))
-        verification = OwnVerification(stub, partner_id, kept, current)
+        verification = OwnVerification(stub, who.subject_id, kept, current)
         with _progress() as bar:
             total = sum(head.sequence for head in current.chains)
             task = bar.add_task("entries", total=total)
@@ -160,12 +161,6 @@ def _conclude(entries: str, shown: list[Break], count: int) -> None:
     output.print(table("Breaks", columns, rows))
     errors.print(f"[red]The log is not what was written:[/] {count} breaks", highlight=False)
     raise typer.Exit(1)
-
-
-def _channel(caller: str, data_dir: Path | None) -> tuple[aio.Channel, str]:
-    endpoints = read_endpoints(layout_of(data_dir).endpoints)
-    chosen = caller or next(iter(endpoints.partners), "business")
-    return open_channel(endpoints.marketplace, endpoints.party(chosen)), chosen
 
 
 def _days(first: str, last: str) -> tuple[int | None, int | None]:

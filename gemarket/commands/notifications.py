@@ -11,7 +11,6 @@ from gem.marketplace.v1 import notification_pb2
 from gem.marketplace.v1 import notification_service_pb2 as wire
 from gemarket.administration import new_request_id
 from gemarket.commands.calling import (
-    As,
     Json,
     Limit,
     enum_name,
@@ -24,7 +23,7 @@ from gemarket.commands.calling import (
     when,
 )
 from gemarket.core_client import CoreClient
-from gemarket.options import DataDir
+from gemarket.options import As, DataDir
 
 application = typer.Typer(help="What the marketplace tells you.", no_args_is_help=True)
 _SERVICE = "NotificationService"

@@ -12,12 +12,16 @@ import uvloop
 from gemarket.client import to_json
 from gemarket.commands.ending import ending
 from gemarket.console import output, table
-from gemarket.endpoints import read_endpoints
 from gemarket.options import layout_of
 from gemarket.partners import Work, connected
 
 As = Annotated[
-    str, typer.Option("--as", metavar="PARTY", help="Who asks; else the business operator.")
+    str,
+    typer.Option(
+        "--as",
+        metavar="PARTY",
+        help="Who asks; else who has logged in, else the business operator.",
+    ),
 ]
 Own = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Whose account it is.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the request.")]
@@ -31,12 +35,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 def run(work: Work, caller: str | None, data_dir: Path | None) -> None:
     """Do the work as one of the market's parties, or as anybody; ends with the reason if it fails.
 
-    The empty name stands for the business operator, None for anybody.
+    The empty name stands for who has logged in, else the business operator; None for anybody.
     """
 
     async def do() -> None:
-        endpoints = read_endpoints(layout_of(data_dir).endpoints)
-        async with connected(endpoints, caller) as stub:
+        async with connected(layout_of(data_dir), caller) as stub:
             await work(stub)
 
     with ending("gemarket partners"):

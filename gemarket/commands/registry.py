@@ -10,9 +10,8 @@ import typer
 import uvloop
 
 from gem.marketplace.v1.service_registry_service_pb2_grpc import ServiceRegistryServiceStub
-from gemarket.client import open_channel
 from gemarket.commands.ending import ending
-from gemarket.endpoints import read_endpoints
+from gemarket.core_client import open_as
 from gemarket.options import layout_of
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
         ServiceRegistryServiceAsyncStub,
     )
 
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Work = Callable[["ServiceRegistryServiceAsyncStub"], Awaitable[None]]
 
@@ -29,9 +27,7 @@ def run(work: Work, caller: str, data_dir: Path | None, group: str) -> None:
     """Do the work as one of the market's parties; ends with the reason where it fails."""
 
     async def connected() -> None:
-        endpoints = read_endpoints(layout_of(data_dir).endpoints)
-        chosen = caller or next(iter(endpoints.partners), "technical")
-        async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+        async with open_as(layout_of(data_dir), caller) as channel:
             await work(ServiceRegistryServiceStub(channel))
 
     with ending(f"gemarket {group}"):

@@ -11,7 +11,6 @@ from gem.marketplace.v1 import service_request_pb2 as messages
 from gem.marketplace.v1 import service_request_service_pb2 as wire
 from gemarket.administration import new_request_id
 from gemarket.commands.calling import (
-    As,
     Json,
     Limit,
     enum_name,
@@ -25,7 +24,7 @@ from gemarket.commands.calling import (
     when,
 )
 from gemarket.core_client import CoreClient
-from gemarket.options import DataDir
+from gemarket.options import As, DataDir
 
 application = typer.Typer(help="Requests for services nobody offers yet.", no_args_is_help=True)
 _SERVICE = "ServiceRequestService"

@@ -9,9 +9,9 @@ import typer
 from gem.marketplace.v1 import saved_search_service_pb2 as wire
 from gemarket.administration import new_request_id
 from gemarket.client import find_method, invoke
-from gemarket.commands.calling import As, Json, Limit, pages, run, show, show_all, told, when
+from gemarket.commands.calling import Json, Limit, pages, run, show, show_all, told, when
 from gemarket.core_client import CoreClient
-from gemarket.options import DataDir
+from gemarket.options import As, DataDir
 
 application = typer.Typer(help="Searches that are kept for later use.", no_args_is_help=True)
 _SERVICE = "SavedSearchService"

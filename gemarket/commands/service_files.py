@@ -11,9 +11,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from gem.marketplace.v1 import service_content_pb2 as wire
 from gemarket.administration import new_request_id
 from gemarket.client import to_json
-from gemarket.commands.registry import As, Json, run
+from gemarket.commands.registry import Json, run
 from gemarket.console import errors, output, table
-from gemarket.options import DataDir
+from gemarket.options import As, DataDir
 from gemarket.service_files import (
     TIMEOUT_S,
     download,

@@ -15,11 +15,11 @@ from gem.marketplace.v1 import service_search_pb2 as wire
 from gem.marketplace.v1 import service_version_pb2 as versions
 from gem.marketplace.v1.service_registry_service_pb2_grpc import ServiceRegistryServiceStub
 from gemarket.administration import new_request_id
-from gemarket.client import open_channel, to_json
+from gemarket.client import to_json
 from gemarket.commands.ending import ending
 from gemarket.console import output, shown, table
-from gemarket.endpoints import read_endpoints
-from gemarket.options import DataDir, layout_of
+from gemarket.core_client import open_as
+from gemarket.options import As, DataDir, layout_of
 from gemarket.services import (
     TIMEOUT_S,
     criteria_of,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 application = typer.Typer(help="Services: find, register, publish, end.", no_args_is_help=True)
 
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 ServiceId = Annotated[str, typer.Argument(metavar="SERVICE", help="Service id.")]
 Offering = Annotated[Path | None, typer.Option(help="Offering as a JSON file, not a price alone.")]
@@ -241,9 +240,7 @@ def _run(work: Work, caller: str, data_dir: Path | None) -> None:
     """Do the work as one of the market's parties; ends with the reason where it fails."""
 
     async def connected() -> None:
-        endpoints = read_endpoints(layout_of(data_dir).endpoints)
-        chosen = caller or next(iter(endpoints.partners), "business")
-        async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+        async with open_as(layout_of(data_dir), caller) as channel:
             await work(ServiceRegistryServiceStub(channel))
 
     with ending("gemarket services"):

@@ -9,7 +9,7 @@ import typer
 from gem.marketplace.v1 import session_service_pb2 as wire
 from gem.options.v1.options_pb2 import AccessRole
 from gemarket.administration import new_request_id
-from gemarket.commands.calling import As, Json, enum_name, run_async, secret, show, told, when
+from gemarket.commands.calling import Json, enum_name, run_async, secret, show, told, when
 from gemarket.core_client import (
     CoreClient,
     connected,
@@ -19,7 +19,7 @@ from gemarket.core_client import (
     read_token,
 )
 from gemarket.endpoints import read_endpoints
-from gemarket.options import DataDir, layout_of
+from gemarket.options import As, DataDir, layout_of
 
 _SERVICE = "SessionService"
 

@@ -13,11 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gem.marketplace.v1 import statement_pb2, transaction_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.marketplace.v1.transaction_service_pb2_grpc import TransactionServiceStub
-from gemarket.client import open_channel, to_json
+from gemarket.client import to_json
 from gemarket.commands.ending import ending
 from gemarket.console import errors, output, reason_name, status_name, table
-from gemarket.endpoints import read_endpoints
-from gemarket.options import DataDir, layout_of
+from gemarket.core_client import open_as
+from gemarket.options import As, DataDir, layout_of
 from gemarket.transactions import (
     export,
     filter_of,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 application = typer.Typer(help="What was called, and what is owed for it.", no_args_is_help=True)
 
-As = Annotated[str, typer.Option("--as", metavar="PARTNER", help="Who asks: partner or operator.")]
 Role = Annotated[str, typer.Option(help="buyer, seller, debtor or creditor.")]
 Party = Annotated[str, typer.Option(help="Whose role is meant; else who asks.")]
 Partner = Annotated[str, typer.Option(help="Partner on the other side.")]
@@ -166,9 +165,7 @@ def _run(work: Work, caller: str, data_dir: Path | None) -> None:
     """Do the work as one of the market's parties; ends with the reason where it fails."""
 
     async def connected() -> None:
-        endpoints = read_endpoints(layout_of(data_dir).endpoints)
-        chosen = caller or next(iter(endpoints.partners), "business")
-        async with open_channel(endpoints.marketplace, endpoints.party(chosen)) as channel:
+        async with open_as(layout_of(data_dir), caller) as channel:
             await work(TransactionServiceStub(channel))
 
     with ending("gemarket transactions"):
@@ -217,8 +214,9 @@ def _show_statement(made: statement_pb2.MonthlyStatement, month: str) -> None:
         for line in made.lines
     ]
     rows += [("total", "", money_text(value)) for value in made.values]
-    title = f"{month}: {made.requester_id} called {made.provider_id}, contract {made.contract_id}"
-    output.print(table(title, ("status", "calls", "value"), rows))
+    text = f"{month}: {made.requester_id} called {made.provider_id}, contract {made.contract_id}"
+    output.print(text, highlight=False, soft_wrap=True)
+    output.print(table("Calls", ("status", "calls", "value"), rows))
     charges = [_charge(charge) for charge in made.charges]
     charges += [("owed", "", "", money_text(value)) for value in made.totals]
     output.print(table("Charges", ("what", "calls", "units", "value"), charges))

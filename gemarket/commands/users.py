@@ -10,7 +10,6 @@ from gem.marketplace.v1 import session_service_pb2 as wire
 from gem.marketplace.v1 import user_pb2
 from gemarket.administration import new_request_id
 from gemarket.commands.calling import (
-    As,
     Json,
     Limit,
     enum_name,
@@ -26,7 +25,7 @@ from gemarket.commands.calling import (
 )
 from gemarket.core_client import CoreClient, people_channel
 from gemarket.endpoints import read_endpoints
-from gemarket.options import DataDir, layout_of
+from gemarket.options import As, DataDir, layout_of
 
 application = typer.Typer(help="People and what they may do.", no_args_is_help=True)
 _SERVICE = "SessionService"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 
 import pytest
@@ -10,7 +11,7 @@ from gemarket.core_client import TOKEN_VARIABLE, token_file
 from tests.end_to_end.people import PASSWORD
 from tests.end_to_end.test_command_line_of_partners import answers, known, prints, refused
 from tests.end_to_end.test_command_line_on_a_market import run
-from tests.end_to_end.whole_market import WholeMarket
+from tests.end_to_end.whole_market import EVSE_SEARCH, WholeMarket
 
 _ADA = ("users", "create", "ada", "--name", "Ada B.", "--roles", "administrator")
 
@@ -69,6 +70,29 @@ async def test_people_from_the_first_link_to_the_logout(whole: WholeMarket) -> N
     assert "1 sessions ended" in await prints(whole, "logout")
     assert not file.exists()
     assert "nobody is logged in" in await refused(whole, "logout", status=2)
+
+
+@pytest.mark.usecase(1373, 1477, 1619)
+async def test_every_group_of_commands_goes_on_in_the_session(whole: WholeMarket) -> None:
+    partner = await whole.requester()
+    await known(whole, await whole.operator(), partner)
+    made = await answers(whole, *_ADA, "--partner", partner.partner_id, "--as", "business")
+    link = made["one_time_link"]["secret"]
+    for command, stdin in (
+        (("users", "redeem"), f"{link}\n{PASSWORD}\n"),
+        (("login", "ada", "--partner", partner.partner_id), f"{PASSWORD}\n"),
+    ):
+        done = await run(whole, *command, stdin=stdin)
+        assert done.exit_code == 0, done.output
+    own = json.loads(await prints(whole, "partners", "show", partner.partner_id))
+    assert own["partner"]["partner_id"] == partner.partner_id
+    denied = await refused(whole, "partners", "requests")
+    assert "ROLE_NOT_ALLOWED" in denied, "it is not the business operator who asks"
+    for command in (("services", "search"), ("contracts", "search"), ("transactions", "list")):
+        await prints(whole, *command)
+    explained = await prints(whole, "explain-route", f"{EVSE_SEARCH}/SearchEvses")
+    assert explained.startswith(f"{partner.partner_id} calls SearchEvses")
+    await prints(whole, "logout")
 
 
 @pytest.mark.usecase(1619)

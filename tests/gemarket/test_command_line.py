@@ -186,3 +186,29 @@ def test_the_hints_name_files_and_addresses_of_the_market(tmp_path: Path) -> Non
     assert f"call {SEARCH} --as evsp --data-dir {tmp_path}" in hints
     assert f"curl -s {described.metrics}" in hints
     assert all("--cacert r --cert c --key k" in line for line in commands if "buf curl" in line)
+
+
+@pytest.mark.parametrize(("columns", "width"), [("", 240), ("70", 70)])
+def test_lines_for_a_file_are_wide_unless_it_is_said(columns: str, width: int) -> None:
+    program = (
+        "import sys; sys.argv[1:] = ['--version']; from gemarket.main import main\n"
+        "try: main()\n"
+        "except SystemExit: from gemarket.console import output; print(output.width)"
+    )
+    unset = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment = {**unset, "PYTHONPATH": str(_ROOT), **({"COLUMNS": columns} if columns else {})}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(width)
+
+
+def test_a_command_imports_nothing_of_the_database() -> None:
+    program = (
+        "import sys; sys.argv[1:] = ['whoami', '--help']; from gemarket.main import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sorted({'gemarket.core_client', 'sqlalchemy'} & {*sys.modules}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "gemarket.core_client"

@@ -6,6 +6,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
+from rich.console import Console
 
 from foundation.errors import FieldViolation, MarketError, status_of
 from gem.charging.v1 import evse_pb2, evse_search_service_pb2, tariff_pb2
@@ -24,6 +25,7 @@ from gemarket.console import (
     rich_status,
     show_failure,
     status_name,
+    table,
 )
 from gemarket.demonstration import StepFailedError
 
@@ -50,6 +52,18 @@ def test_a_failure_without_details_still_says_its_code_and_text() -> None:
     with errors.capture() as capture:
         show_failure(bare)
     assert "UNAVAILABLE nobody there" in capture.get()
+
+
+def test_an_id_that_does_not_fit_goes_on_in_the_next_line() -> None:
+    rows = [(f"{number}" * 36, "word " * 10, f"{number}" * 36) for number in range(3)]
+    made = table("Things", ("id", "text", "other id"), rows)
+    narrow, wide = (Console(width=width) for width in (80, 240))
+    with narrow.capture() as folded, wide.capture() as whole:
+        narrow.print(made)
+        wide.print(made)
+    assert "…" not in folded.get()
+    assert [folded.get().count(str(number)) for number in range(3)] == [72, 72, 72]
+    assert all(row[0] in whole.get() for row in rows)
 
 
 def test_each_broken_field_is_named() -> None:

@@ -9,15 +9,50 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from gem.common.v1 import money_pb2
 from gem.common.v1.paging_pb2 import PageInfo
 from gem.marketplace.v1 import contract_amendment_pb2 as amendments
 from gem.marketplace.v1 import contract_framework_pb2 as frameworks
-from gem.marketplace.v1 import contract_pb2, contract_search_pb2
+from gem.marketplace.v1 import contract_pb2, contract_search_pb2, price_pb2
 from gem.marketplace.v1 import contract_service_pb2 as wire
 from gemarket import contracts
 
 ACTIVE = contract_pb2.CONTRACT_STATE_ACTIVE
 PENDING = contract_pb2.CONTRACT_STATE_PENDING
+
+
+def euros(micros: int) -> money_pb2.Money:
+    """Give an amount."""
+    return money_pb2.Money(amount_micros=micros, currency_code="EUR")
+
+
+_ENERGY = price_pb2.UnitField(field_path="session.energy_wh", unit_name="Wh")
+_PRICES: list[tuple[dict[str, Any], str]] = [
+    ({"free": {}}, "free"),
+    ({"per_call": {"price": euros(2000)}}, "0.002000 EUR a call"),
+    ({"per_month": {"price": euros(9_000_000)}}, "9.000000 EUR a month"),
+    (
+        {"per_unit": {"unit": _ENERGY, "price": euros(100), "per_unit_count": 10}},
+        "0.000100 EUR for 10 Wh",
+    ),
+    (
+        {
+            "tiered": {
+                "per_count": 1,
+                "tiers": [
+                    price_pb2.PriceTier(from_count=0, price=euros(20_000)),
+                    price_pb2.PriceTier(from_count=500, price=euros(10_000)),
+                ],
+            }
+        },
+        "from 0 0.020000 EUR, from 500 0.010000 EUR; for 1 calls",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "text"), _PRICES, ids=lambda value: str(value)[:20])
+def test_every_price_is_said_in_a_line(model: dict[str, Any], text: str) -> None:
+    assert contracts.price_text(contract_pb2.PriceModel(**model)) == text
 
 
 class FakeService:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gemarket.endpoints import Endpoints, NotRunningError, Party, read_endpoints
+from gemarket.identity import Identity
 
 
 def endpoints() -> Endpoints:
@@ -42,6 +43,22 @@ def test_a_file_of_another_kind_is_named_as_such(tmp_path: Path, text: str) -> N
 def test_an_unknown_party_is_answered_with_the_known_ones() -> None:
     with pytest.raises(KeyError, match="known are: business, evsp"):
         endpoints().party("nobody")
+
+
+def test_a_folder_with_a_certificate_is_a_party_and_a_known_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("acme", "evsp"):
+        Identity(tmp_path / name).write(b"key", b"certificate", b"roots")
+    files = (tmp_path / "acme" / name for name in ("key.pem", "certificate.pem", "ca.pem"))
+    expected = Party(*map(str, files))
+    assert endpoints().party("acme") == endpoints().party(str(tmp_path / "acme")) == expected
+    assert endpoints().party("evsp") == Party("k", "c", "r")
+    assert endpoints().party("./evsp").key_file == str(tmp_path / "evsp" / "key.pem")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KeyError, match="any folder with key"):
+        endpoints().party("empty")
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gem.marketplace.v1 import partner_pb2, partner_registration_pb2
 from gem.marketplace.v1 import partner_search_pb2 as found
 from gem.options.v1.options_pb2 import PartnerRole
 from gemarket.endpoints import Endpoints, NotRunningError, Party
+from gemarket.layout import Layout
 from gemarket.partners import (
     ACTIVITIES,
     ORDERS,
@@ -177,23 +178,29 @@ async def test_pages_are_asked_for_until_the_limit_or_the_end(
     assert all(0 < size <= min(limit, 1000) for size, _ in listing.asked)
 
 
-async def test_who_is_not_known_here_is_refused_with_the_known_ones() -> None:
+def described(folder: Path, endpoints: Endpoints = _NOBODY) -> Layout:
+    """Write what a market says of itself into a data directory."""
+    endpoints.write(folder / "endpoints.json")
+    return Layout(folder)
+
+
+async def test_who_is_not_known_here_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     party = Party("k", "c", "a")
     endpoints = Endpoints("localhost:1", "", "d", "ca", "", {"acme": party}, {"business": party})
     with pytest.raises(KeyError, match="known are: acme, business"):
-        async with connected(endpoints, "volt"):
+        async with connected(described(tmp_path, endpoints), "volt"):
             pass
     with pytest.raises(KeyError, match="'business' is not known here"):
-        async with connected(_NOBODY, ""):
+        async with connected(described(tmp_path), ""):
             pass
 
 
 async def test_anybody_needs_the_listener_for_people_and_its_roots(tmp_path: Path) -> None:
     with pytest.raises(NotRunningError, match="the listener for people is not known"):
-        async with connected(_NOBODY, None):
+        async with connected(described(tmp_path), None):
             pass
     absent = str(tmp_path / "ca.pem")
     known = Endpoints("localhost:1", "", "d", absent, "", sessions="localhost:2")
     with pytest.raises(FileNotFoundError):
-        async with connected(known, None):
+        async with connected(described(tmp_path, known), None):
             pass

@@ -45,17 +45,12 @@ def listener(folder: Path, port: int = 0) -> Listener:
     )
 
 
-async def well() -> bool:
-    """Say that calls could be answered."""
-    return True
-
-
 @asynccontextmanager
 async def serving(
-    folder: Path, can_serve: Callable[[], Awaitable[bool]] = well
+    folder: Path, *can_serve: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[ProviderServer]:
-    """Run a server with the files of a folder."""
-    server = ProviderServer(listener(folder), ("acme.Depot",), can_serve)
+    """Run a server with the files of a folder; without a probe it is always well."""
+    server = ProviderServer(listener(folder), ("acme.Depot",), *can_serve)
     await server.start()
     try:
         yield server
@@ -95,7 +90,7 @@ async def test_a_file_that_cannot_be_read_is_named(
 ) -> None:
     write(tmp_path, make_identity("acme"))
     (tmp_path / f"{name}.pem").unlink()
-    server = ProviderServer(listener(tmp_path), (), well)
+    server = ProviderServer(listener(tmp_path), ())
     with pytest.raises(SettingsError) as raised:
         await server.start()
     assert f"{name}_file" in str(raised.value)
@@ -105,7 +100,7 @@ async def test_a_file_that_cannot_be_read_is_named(
 async def test_a_taken_port_is_named(tmp_path: Path, make_identity: MakeIdentity) -> None:
     write(tmp_path, make_identity("acme"))
     async with serving(tmp_path) as first:
-        second = ProviderServer(listener(tmp_path, first.port), (), well)
+        second = ProviderServer(listener(tmp_path, first.port), ())
         with pytest.raises(SettingsError) as raised:
             await second.start()
         assert "port" in str(raised.value)
@@ -120,8 +115,8 @@ async def test_health_says_what_the_probe_says_of_each_service(
     async def away() -> bool:
         return False
 
-    for probe, wanted in ((well, Serving.Value("SERVING")), (away, Serving.Value("NOT_SERVING"))):
-        async with serving(tmp_path, probe) as server:
+    for probes, wanted in (((), Serving.Value("SERVING")), ((away,), Serving.Value("NOT_SERVING"))):
+        async with serving(tmp_path, *probes) as server:
             for service in ("", "acme.Depot"):
                 said = await status_of(server.port, marketplace_identity, service, wanted)
                 assert said == wanted

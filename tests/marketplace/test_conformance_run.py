@@ -173,6 +173,18 @@ async def test_answers_that_break_the_interface_fail(
     assert "breaks a rule" in detail(report, VALID, name)
 
 
+async def test_the_rule_that_an_answer_breaks_is_named_without_the_answer(
+    examine: Examine, serve: Serve
+) -> None:
+    rules = relay_interface.compiled().methods[relay_interface.path("Get")]
+    name = "v" * (relay_interface.NAME_CHARACTERS_MAX + 1)
+    report = await examine((await serve(says={"Get": relay_interface.answer(rules, name)}))[1])
+    said = detail(report, VALID, "Get")
+    assert said.startswith("the answer breaks a rule of the interface: items[0].name: ")
+    assert str(relay_interface.NAME_CHARACTERS_MAX) in said
+    assert "vvv" not in str(report)
+
+
 async def test_a_stream_may_stay_open(examine: Examine, serve: Serve) -> None:
     report = await examine((await serve(lasting={"Watch"}))[1])
     assert outcomes(report, VALID)["Watch"] == PASSED
