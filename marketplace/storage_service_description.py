@@ -71,11 +71,14 @@ class ServiceDescriptionStorage:
         return RegistrationContract(version, title, words, now)
 
     async def accept(self, service_id: str, version: int, actor: Actor, now: datetime) -> None:
-        """Write that the registration contract was accepted, by whom and when."""
+        """Write that the registration contract was accepted, by which partner and when.
+
+        This never changes: the person, who is erased one day, stands in the service's history.
+        """
         row = {
             "service_id": service_id,
             "version": version,
-            "actor": actor.name,
+            "actor": actor.subject_id,
             "accepted_at": now,
         }
         await self._connection.execute(insert(REGISTRATION_ACCEPTANCE).values(row))
