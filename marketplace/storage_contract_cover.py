@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, select, union_all
 
 from marketplace.contract import ENDED
+from marketplace.contract_period import Ending
 from marketplace.storage_tables import CONTRACT
 from marketplace.storage_tables_contract import CONTRACT_SERVICE
 
@@ -14,6 +16,12 @@ from marketplace.storage_tables_contract import CONTRACT_SERVICE
 def in_force() -> ColumnElement[bool]:
     """Say whether a contract has not ended."""
     return CONTRACT.c.state.not_in(sorted(state.value for state in ENDED))
+
+
+def is_over(now: datetime) -> ColumnElement[bool]:
+    """Say whether the agreed end of a contract has come, written down already or not."""
+    ends = CONTRACT.c.ending.in_([Ending.EXPIRES.value, Ending.TERMINATES.value])
+    return ends & (CONTRACT.c.ends_at <= now)
 
 
 def covers(service_id: str) -> ColumnElement[bool]:
