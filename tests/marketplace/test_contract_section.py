@@ -118,7 +118,7 @@ def test_terms_hold_the_values_of_their_sections_and_nothing_of_before(
     assert take_values(terms) is terms
     single = {name: value for name, value in now if name != "purposes"}
     for name in ("term", "notice", "trial", "service_level"):
-        assert terms.HasField(name) == (name in single)  # type: ignore[arg-type]  # as above
+        assert terms.HasField(name) == (name in single)
     expected = ContractTerms(sections=sections(now), interface_name="a.S", **single)
     expected.purposes.extend(["billing"] * sum(name == "purposes" for name, _ in now))
     assert terms == expected

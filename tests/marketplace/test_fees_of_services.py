@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gem.marketplace.v1 import statement_pb2
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from marketplace.contract_housekeeping import ContractHousekeeping
-from marketplace.price_days import days_by_price, fee_micros
 from marketplace.storage_price import PriceStorage
 from tests.contracts import DAY, START, Deal, deal, framework_terms, time
 from tests.control_plane import ControlPlane
@@ -50,7 +46,7 @@ async def revise(made: Deal, micros_a_day: int, at: datetime) -> None:
     """Agree on another fee from an instant on."""
     terms = fee_terms(micros_a_day)
     proposed = {"sections": terms["sections"], "price": terms["price"]}
-    fields = {"terms": proposed, "effective_time": time(at)}
+    fields: dict[str, Any] = {"terms": proposed, "effective_time": time(at)}
     await made.decide("Accept", await made.request("Change", **fields))
 
 
@@ -60,7 +56,7 @@ async def add(made: Deal, micros_a_day: int, at: datetime, title: str) -> None:
     offering = service.offerings[0]
     names = [each.section_id for each in offering.terms.sections]
     addition = {"offering_id": offering.offering_id, "section_ids": names}
-    fields = {"addition": addition, "effective_time": time(at)}
+    fields: dict[str, Any] = {"addition": addition, "effective_time": time(at)}
     await made.decide("Accept", await made.request("Addition", **fields))
 
 
@@ -135,7 +131,7 @@ async def test_what_lapses_is_never_billed(plane: ControlPlane, desk: Desk) -> N
     made = await deal(plane, fee_terms(1_000, term={"duration_days": 5}))
     prices = fee_terms(9_000, term={"duration_days": 5})
     proposed = {"sections": prices["sections"], "price": prices["price"]}
-    fields = {"terms": proposed, "effective_time": time(START + 4 * DAY)}
+    fields: dict[str, Any] = {"terms": proposed, "effective_time": time(START + 4 * DAY)}
     await made.decide("Accept", await made.request("Change", **fields))
     await until(made, START + 2 * DAY)
     await made.ask("operator:business", "TerminateContract")
@@ -156,34 +152,3 @@ async def test_prices_are_told_apart_by_service(plane: ControlPlane) -> None:
     assert own[0][1] == START
     assert own[-1][1] == START + 3 * DAY
     assert len({price_id for price_id, _ in [*own, *added]}) == 3
-
-
-FIRST, END = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
-hours = st.integers(0, 31 * 24)
-
-
-@given(
-    services=st.lists(st.lists(hours, min_size=1, max_size=4), min_size=1, max_size=4),
-    began=hours,
-    length=hours,
-)
-def test_each_service_is_charged_for_each_of_its_days_once(
-    services: list[list[int]], began: int, length: int
-) -> None:
-    """Days of several services add up; a service has none before its own first day."""
-    start = FIRST + timedelta(hours=began)
-    intervals = [(start, start + timedelta(hours=length + 1))]
-    total: Counter[int] = Counter()
-    most = 0
-    for number, changes in enumerate(services):
-        since = [FIRST + timedelta(hours=hour) for hour in sorted(changes)]
-        prices = [(10 * number + place, at) for place, at in enumerate(since)]
-        found = days_by_price(intervals, prices, FIRST, END)
-        last = min(intervals[0][1], END)
-        first = max(start, since[0])
-        expected = max(0, (last - timedelta(microseconds=1) - first.replace(hour=0)).days + 1)
-        assert sum(found.values()) == (expected if first < END else 0)
-        total.update(found)
-        most += 31
-    assert total.total() <= most
-    assert sum(fee_micros(31, days, 31) for days in total.values()) == total.total()

@@ -67,8 +67,7 @@ async def furnish(plane: ControlPlane, who: str, interface_name: str) -> Any:
     await plane.send(
         who, f"{_REGISTRY}/BeginServiceFileUpload", announced(service.service_id, content_of(100))
     )
-    if who == ADA:
-        # A compiler of its own takes seconds.
+    if who == ADA:  # for a compiler of its own takes seconds
         messages = specification(service.service_id, sources())
         await plane.send(who, f"{_REGISTRY}/UploadServiceSpecification", *messages)
     run = (await registry(plane, who, "RunConformance", service)).report

@@ -13,7 +13,7 @@ from gem.marketplace.v1.partner_pb2 import PartnerProfile
 from gem.options.v1.options_pb2 import PartnerRole
 from marketplace.partner import IDENTIFIERS_MAX
 from marketplace.partner_change import AccountData, FieldChange, differences, wanted
-from tests.control_plane import PROFILE, fields_of
+from tests.control_plane import fields_of
 from tests.strategies import owner_keys
 
 pytestmark = pytest.mark.usecase(1376, 1378)
@@ -124,7 +124,7 @@ def test_what_is_not_owned_is_not_removed_and_nothing_is_no_request(
 def test_an_account_has_so_many_identifiers_and_one_may_replace_another() -> None:
     kind = int(KINDS[0])
     full = tuple(sorted((kind, f"DE{number:03}") for number in range(IDENTIFIERS_MAX)))
-    base = AccountData(PartnerProfile(**PROFILE), (1,), full)
+    base = AccountData(PartnerProfile(company_name="Volt"), (1,), full)
     more = _owned((kind, "SEABC"))
     with pytest.raises(MarketError) as caught:
         wanted(base, None, (), [more], [])
