@@ -50,7 +50,7 @@ async def new_contract(
     storage = ContractStorage(w.connection)
     for overdue in await storage.overdue(w.actor.subject_id, service.service_id, w.now):
         await changes.locked(overdue)
-    if await storage.covers(w.actor.subject_id, service.service_id):
+    if await storage.covers(w.actor.subject_id, service.service_id, w.now):
         raise _covered()
     assert period.starts_at is not None, "a new contract has a start"
     pending = period.starts_at > w.now
@@ -134,7 +134,8 @@ async def _with_service(w: Work, contract: Contract, addition: ServiceAddition) 
     if service.provider_id != contract.provider_id:
         description = "must be an offering of the contract's provider"
         raise refused("addition.offering_id", description, "same_provider")
-    if await ContractStorage(w.connection).covers(contract.requester_id, service.service_id):
+    storage = ContractStorage(w.connection)
+    if await storage.covers(contract.requester_id, service.service_id, w.now):
         raise _covered()
     acceptance = Acceptance(tuple(addition.section_ids), accepted=True)
     terms = agree(OfferingTerms.FromString(offering.terms), service, acceptance, offering.revision)

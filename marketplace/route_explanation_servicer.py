@@ -53,7 +53,7 @@ class RouteExplanationServicer:
         """Explain one call, whether or not anybody made it."""
         async with self._commands.read(call) as w:
             at = _instant(request, w.now)
-            history = RouteHistory(w.connection, at)
+            history = RouteHistory(w.connection, at, w.now)
             requester_id, provider_id = await _sides(history, w.actor, request.requester_id)
             explained = _Explanation(w, history, requester_id, provider_id, at or w.now)
             made = await explained.of(request.method, request.key)

@@ -68,7 +68,7 @@ class ServiceSpecificationServicer:
                 now_there,
                 header.description,
                 (found.descriptor_set, found.digest),
-                w.actor.name,
+                w.actor.subject_id,
                 w.now,
             )
             rendered = render_specification(row)

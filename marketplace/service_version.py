@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from foundation.errors import MarketError
+from gem.marketplace.v1.contract_pb2 import AddedService, ContractTerms
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.service import Service
 from marketplace.transition import advance
@@ -81,6 +82,12 @@ def check_new(service: Service, service_version: str) -> None:
         raise MarketError(
             ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED, "This version is the published one."
         )
+
+
+def agreed_on(terms: ContractTerms, service_id: str) -> ContractTerms | AddedService:
+    """Give what a contract says of a service that it covers: its own one, or one that was added."""
+    added = (each for each in terms.added_services if each.service_id == service_id)
+    return next(added, terms)
 
 
 def is_unchanged(version: ServiceVersion, interface_version: int, service_version: str) -> bool:

@@ -31,6 +31,7 @@ from marketplace.service_version import (
     ServiceVersion,
     VersionState,
     VersionStep,
+    agreed_on,
     check_new,
     is_unchanged,
 )
@@ -224,8 +225,8 @@ async def _unchanged(w: Work, version: ServiceVersion) -> tuple[list[str], int]:
         return first, count
     storage = ServiceStorage(w.connection)
     async for contract_id, raw in storage.agreed_in_force(version.service_id):
-        terms = ContractTerms.FromString(raw)
-        if is_unchanged(version, terms.interface_version, terms.service_version):
+        agreed = agreed_on(ContractTerms.FromString(raw), version.service_id)
+        if is_unchanged(version, agreed.interface_version, agreed.service_version):
             count += 1
             if len(first) < _SHOWN:
                 first.append(contract_id)

@@ -15,14 +15,15 @@ from foundation.errors import MarketError
 from gem.common.v1.paging_pb2 import PageInfo
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
-from marketplace.contract import ENDED, Contract, ContractState, ContractStep
+from marketplace.contract import Contract, ContractState, ContractStep
 from marketplace.contract_period import Ending, Period
 from marketplace.contract_schedule import due_at
 from marketplace.router.target import Price
+from marketplace.storage_contract_cover import covers, in_force, is_over
 from marketplace.storage_paging import Page
 from marketplace.storage_price import price_columns
 from marketplace.storage_tables import CONTRACT, CONTRACT_EVENT
-from marketplace.storage_tables_contract import CONTRACT_REVISION, CONTRACT_SERVICE
+from marketplace.storage_tables_contract import CONTRACT_REVISION
 
 _UNREAD = ("price_per_call_micros", "currency_code", "price_id", "due_at")
 _COLUMNS = tuple(column for column in CONTRACT.c if column.name not in _UNREAD)
@@ -78,16 +79,10 @@ class ContractStorage:
         query = select(CONTRACT.c.contract_id).where(mine, CONTRACT.c.due_at <= now)
         return list(await self._connection.scalars(query))
 
-    async def covers(self, requester_id: str, service_id: str) -> bool:
-        """Say whether a contract of the requester that has not ended covers a service."""
-        added = select(CONTRACT_SERVICE.c.contract_id).where(
-            CONTRACT_SERVICE.c.service_id == service_id
-        )
-        query = select(CONTRACT.c.contract_id).where(
-            CONTRACT.c.requester_id == requester_id,
-            CONTRACT.c.state.not_in([state.value for state in ENDED]),
-            (CONTRACT.c.service_id == service_id) | CONTRACT.c.contract_id.in_(added),
-        )
+    async def covers(self, requester_id: str, service_id: str, now: datetime) -> bool:
+        """Say whether a contract of the requester that has not ended by now covers a service."""
+        mine = (CONTRACT.c.requester_id == requester_id) & covers(service_id)
+        query = select(CONTRACT.c.contract_id).where(mine, in_force(), ~is_over(now))
         return (await self._connection.execute(query.limit(1))).one_or_none() is not None
 
     async def put(self, contract: Contract) -> None:

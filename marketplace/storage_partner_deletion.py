@@ -57,8 +57,8 @@ _ERASE = (
     WHERE starts_with(requested_by, :partner_id || ':')
     """,
     """
-    UPDATE marketplace.service_specification SET stored_by = :partner_id
-    WHERE starts_with(stored_by, :partner_id || ':')
+    UPDATE marketplace.service_hosting SET contact_email = ''
+    WHERE service_id IN (SELECT service_id FROM marketplace.service WHERE provider_id = :partner_id)
     """,
     # Notifications, and what waits to be sent.
     "DELETE FROM marketplace.notice_outbox WHERE recipient_id = :partner_id",

@@ -17,6 +17,7 @@ from foundation.identifiers import owner_key
 from gem.common.v1.paging_pb2 import PageInfo, PageRequest
 from marketplace.actor import not_found
 from marketplace.partner import PartnerState
+from marketplace.storage_contract_cover import in_force
 from marketplace.storage_paging import DEFAULT_SIZE, refused_token
 from marketplace.storage_tables import CONTRACT, OWNED_IDENTIFIER, PARTNER, SERVICE
 
@@ -67,7 +68,7 @@ _ACTIVITIES: Mapping[Activity, Any] = {
     ),
     Activity.SERVICE_REQUESTER: (
         select(CONTRACT.c.contract_id)
-        .where(CONTRACT.c.requester_id == PARTNER.c.partner_id, CONTRACT.c.state != "TERMINATED")
+        .where(CONTRACT.c.requester_id == PARTNER.c.partner_id, in_force())
         .exists()
     ),
 }

@@ -16,12 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gem.marketplace.v1.contract_pb2 import ContractTerms
 from marketplace.actor import party_of
+from marketplace.contract import ENDED, ContractState, ContractStep
+from marketplace.contract_period import Ending
 from marketplace.route_explanation import Candidate, CertificateRow, RouteEvent, Standing
 from marketplace.storage_tables import CERTIFICATE
 
 #: A call asks at most so many; services without a contract besides.
 CONTRACTED_MAX = 1000
 UNCONTRACTED_MAX = 100
+#: What the end of a period makes of a contract; a prolongation leaves it in force.
+_ENDED_BY = {
+    Ending.EXPIRES.value: ContractState.EXPIRED,
+    Ending.TERMINATES.value: ContractState.TERMINATED,
+}
 #: Stands for the present in conditions on the histories, which it does not limit.
 _END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -55,20 +62,31 @@ _HISTORIES = f"""
     CROSS JOIN {_history("service_event", "service_id", "s.service_id", "sh")}
     CROSS JOIN {_history("partner_event", "partner_id", "s.provider_id", "ph")}
 """
+# A contract covers its own service from its making on, and each that was added from an instant on.
+_REACHED = """
+        CROSS JOIN LATERAL (
+            SELECT c.service_id, 0::bigint AS place, c.created_at AS since
+            UNION ALL
+            SELECT a.service_id, a.place, a.effective_at FROM marketplace.contract_added_service a
+            WHERE a.contract_id = c.contract_id) r
+"""
 _CONTRACTED = f"""
     SELECT {_STANDINGS}, c.contract_id, c.terms, c.state AS contract_now,
+        c.starts_at, c.ends_at, c.ending,
         ch.state AS contract_state, ch.kind AS contract_kind, ch.actor AS contract_actor,
         ch.occurred_at AS contract_at
     FROM (
-        SELECT DISTINCT ON (service_id) * FROM marketplace.contract
-        WHERE requester_id = :requester AND created_at <= :at
-        ORDER BY service_id, position DESC
+        SELECT DISTINCT ON (r.service_id) r.service_id, r.place, c.contract_id, c.position,
+            c.terms, c.state, c.starts_at, c.ends_at, c.ending
+        FROM marketplace.contract c {_REACHED}
+        WHERE c.requester_id = :requester AND r.since <= :now
+        ORDER BY r.service_id, r.since DESC, c.position DESC
     ) c
     JOIN marketplace.service s ON s.service_id = c.service_id
     {_HISTORIES}
     CROSS JOIN {_history("contract_event", "contract_id", "c.contract_id", "ch")}
     WHERE s.interface_name = :interface AND :provider IN ('', s.provider_id)
-    ORDER BY c.position LIMIT {CONTRACTED_MAX}
+    ORDER BY c.position, c.place LIMIT {CONTRACTED_MAX}
 """  # noqa: S608  # made of the constants above
 _UNCONTRACTED = f"""
     SELECT {_STANDINGS}
@@ -77,9 +95,9 @@ _UNCONTRACTED = f"""
         AND s.provider_id <> :requester AND s.registered_at <= :at
         AND CASE WHEN :past THEN sh.state ELSE s.state END = 'PUBLISHED'
         AND NOT EXISTS (
-            SELECT FROM marketplace.contract c
-            WHERE c.requester_id = :requester AND c.service_id = s.service_id
-                AND c.created_at <= :at)
+            SELECT FROM marketplace.contract c {_REACHED}
+            WHERE c.requester_id = :requester AND r.service_id = s.service_id
+                AND r.since <= :now)
     ORDER BY s.position LIMIT {UNCONTRACTED_MAX + 1}
 """  # noqa: S608  # as above
 _PARTNER = f"""
@@ -130,10 +148,11 @@ class Requester:
 
 
 class RouteHistory:
-    """Reads the past of routing up to an instant; `at` None means the present."""
+    """Reads the past of routing up to an instant; `at` None means the present, which is `now`."""
 
-    def __init__(self, connection: AsyncConnection, at: datetime | None) -> None:
+    def __init__(self, connection: AsyncConnection, at: datetime | None, now: datetime) -> None:
         self._connection = connection
+        self._now = at or now
         self._past = at is not None
         self._at = at or _END_OF_TIME
 
@@ -214,7 +233,7 @@ class RouteHistory:
             found.service,
             found.provider,
             contract_id=row.contract_id,
-            contract=self._standing(row, "contract", "contract"),
+            contract=_as_agreed(self._standing(row, "contract", "contract"), row, self._now),
             section_ids=tuple(section.section_id for section in sections),
         )
 
@@ -229,7 +248,21 @@ class RouteHistory:
 
     async def _all(self, query: str, **values: object) -> Sequence[Row[Any]]:
         statement = text(query)
-        wanted = {**values, "at": self._at}
+        wanted = {**values, "at": self._at, "now": self._now}
         known = statement.compile().params
         chosen = {name: value for name, value in wanted.items() if name in known}
         return (await self._connection.execute(statement, chosen)).all()
+
+
+def _as_agreed(standing: Standing, row: Row[Any], now: datetime) -> Standing:
+    """Give where a contract stands by its agreed instants, written down by now or not.
+
+    Routes change at these instants; the history is written within moments after.
+    """
+    if standing.state == ContractState.PENDING and row.starts_at <= now:
+        event = RouteEvent("contract", ContractStep.STARTED, "", row.starts_at)
+        standing = Standing(ContractState.ACTIVE, event)
+    ended = _ENDED_BY.get(row.ending)
+    if ended is not None and row.ends_at <= now and standing.state not in ENDED:
+        return Standing(ended, RouteEvent("contract", ended, "", row.ends_at))
+    return standing

@@ -17,8 +17,10 @@ from marketplace.partner import BLOCKING_CONTRACTS_SHOWN
 from marketplace.service import VISIBLE, Service, ServiceState, ServiceStep
 from marketplace.service_description import known_words, search_text
 from marketplace.storage_command import Lock
+from marketplace.storage_contract_cover import covers, in_force
 from marketplace.storage_paging import Page
 from marketplace.storage_tables import CONTRACT, OFFERING, SERVICE, SERVICE_EVENT
+from marketplace.storage_tables_contract import CONTRACT_REVISION
 from marketplace.storage_tables_service import SERVICE_WORD
 
 _NOT_SHOWN = {"registration_contract_version", "search_text"}
@@ -166,17 +168,24 @@ class ServiceStorage:
         await self._connection.execute(update(OFFERING).where(offered).values(withdrawn_at=now))
 
     async def contracts_in_force(self, service_id: str) -> tuple[list[str], int]:
-        """Give the first ids and the number of the contracts for a service not terminated."""
-        mine = (CONTRACT.c.service_id == service_id) & (CONTRACT.c.state != "TERMINATED")
+        """Give the first ids and the number of the contracts that cover a service, not ended."""
+        mine = covers(service_id) & in_force()
         query = select(CONTRACT.c.contract_id).where(mine).order_by(CONTRACT.c.position)
         first = await self._connection.scalars(query.limit(BLOCKING_CONTRACTS_SHOWN))
         count = select(func.count()).select_from(CONTRACT).where(mine)
         return list(first), int(await self._connection.scalar(count) or 0)
 
     async def agreed_in_force(self, service_id: str) -> AsyncIterator[tuple[str, bytes]]:
-        """Give id and terms of the contracts for a service not terminated, in contract order."""
-        mine = (CONTRACT.c.service_id == service_id) & (CONTRACT.c.state != "TERMINATED")
-        query = select(CONTRACT.c.position, CONTRACT.c.contract_id, CONTRACT.c.terms).where(mine)
+        """Give id and terms of the contracts that cover a service, not ended, in contract order.
+
+        The terms are those that were agreed last, in force already or not.
+        """
+        later = CONTRACT_REVISION.c
+        last = select(later.terms).where(later.contract_id == CONTRACT.c.contract_id)
+        last_terms = last.order_by(later.revision.desc()).limit(1).scalar_subquery()
+        terms = func.coalesce(last_terms, CONTRACT.c.terms).label("terms")
+        query = select(CONTRACT.c.position, CONTRACT.c.contract_id, terms)
+        query = query.where(covers(service_id), in_force())
         after = 0
         while True:
             part = query.where(CONTRACT.c.position > after).order_by(CONTRACT.c.position)
@@ -189,16 +198,14 @@ class ServiceStorage:
 
     async def had_contract(self, service_id: str, requester_id: str) -> bool:
         """Say whether a partner has or had a contract for a service."""
-        query = select(CONTRACT.c.contract_id).where(
-            CONTRACT.c.service_id == service_id, CONTRACT.c.requester_id == requester_id
-        )
+        mine = covers(service_id) & (CONTRACT.c.requester_id == requester_id)
+        query = select(CONTRACT.c.contract_id).where(mine)
         return (await self._connection.execute(query.limit(1))).first() is not None
 
     async def own_contracts(self, service_id: str, requester_id: str) -> Sequence[Row[Any]]:
         """Give a requester's contracts for a service in contract order, the latest of them."""
-        query = select(CONTRACT).where(
-            CONTRACT.c.service_id == service_id, CONTRACT.c.requester_id == requester_id
-        )
+        mine = covers(service_id) & (CONTRACT.c.requester_id == requester_id)
+        query = select(CONTRACT).where(mine)
         query = query.order_by(CONTRACT.c.position.desc()).limit(_OWN_CONTRACTS_SHOWN)
         return (await self._connection.execute(query)).all()[::-1]
 

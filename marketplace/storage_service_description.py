@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, select, text, update
+from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,8 +17,9 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
 from marketplace.service import ServiceState
 from marketplace.service_description import FIRST_REGISTRATION_CONTRACT, RegistrationContract
+from marketplace.storage_contract_cover import services_under_contract
 from marketplace.storage_paging import Page
-from marketplace.storage_tables import CONTRACT, SERVICE
+from marketplace.storage_tables import SERVICE
 from marketplace.storage_tables_service import (
     CROSS_SALE_OPT_OUT,
     REGISTRATION_ACCEPTANCE,
@@ -70,11 +71,14 @@ class ServiceDescriptionStorage:
         return RegistrationContract(version, title, words, now)
 
     async def accept(self, service_id: str, version: int, actor: Actor, now: datetime) -> None:
-        """Write that the registration contract was accepted, by whom and when."""
+        """Write that the registration contract was accepted, by which partner and when.
+
+        This never changes: the person, who is erased one day, stands in the service's history.
+        """
         row = {
             "service_id": service_id,
             "version": version,
-            "actor": actor.name,
+            "actor": actor.subject_id,
             "accepted_at": now,
         }
         await self._connection.execute(insert(REGISTRATION_ACCEPTANCE).values(row))
@@ -183,13 +187,7 @@ class ServiceDescriptionStorage:
             .order_by(SERVICE_RELATED.c.place)
         )
         if not_of:
-            query = query.where(
-                ~exists().where(
-                    CONTRACT.c.service_id == SERVICE.c.service_id,
-                    CONTRACT.c.requester_id == not_of,
-                    CONTRACT.c.state != "TERMINATED",
-                )
-            )
+            query = query.where(SERVICE.c.service_id.not_in(services_under_contract(not_of)))
         return (await self._connection.execute(query)).all()
 
     async def opted_out(self, partner_id: str) -> bool:

@@ -36,8 +36,9 @@ from marketplace.actor import Actor
 from marketplace.partner import PartnerState
 from marketplace.service import VISIBLE, Service, ServiceState
 from marketplace.service_description import pattern
+from marketplace.storage_contract_cover import services_under_contract
 from marketplace.storage_service import COLUMNS, service_of
-from marketplace.storage_tables import CONTRACT, INTERFACE_VERSION, PARTNER, SERVICE
+from marketplace.storage_tables import INTERFACE_VERSION, PARTNER, SERVICE
 from marketplace.storage_tables_service import SERVICE_HOSTING, SERVICE_WORD
 
 #: Matches of a text that are ranked.
@@ -141,9 +142,7 @@ class ServiceSearch:
 
 def _related(relation: Relation, partner_id: str) -> ColumnElement[bool]:
     column = SERVICE.c
-    contracted = select(CONTRACT.c.service_id).where(
-        CONTRACT.c.requester_id == partner_id, CONTRACT.c.state != "TERMINATED"
-    )
+    contracted = services_under_contract(partner_id)
     if relation is Relation.OFFERED:
         return column.provider_id == partner_id
     if relation is Relation.CONTRACTED:

@@ -25,12 +25,13 @@ class ServiceSpecificationStorage:
         service: Service,
         description: str,
         compiled: tuple[bytes, bytes],
-        actor: str,
+        provider_id: str,
         now: datetime,
     ) -> Row[Any]:
         """Write the next version; `compiled` is the descriptor set and its digest.
 
-        To be called with the service locked: versions are counted.
+        To be called with the service locked: versions are counted. Versions never change, so the
+        provider stands there, and no person, who would have to be erased one day.
         """
         newest = select(func.coalesce(func.max(_TABLE.c.version), 0))
         newest = newest.where(_TABLE.c.service_id == service.service_id)
@@ -42,7 +43,7 @@ class ServiceSpecificationStorage:
             "interface_version": service.interface_version,
             "digest": compiled[1],
             "descriptor_set": compiled[0],
-            "stored_by": actor,
+            "stored_by": provider_id,
             "stored_at": now,
         }
         statement = insert(_TABLE).values(row).returning(*_TABLE.c)

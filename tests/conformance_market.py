@@ -35,13 +35,15 @@ def tls_of(identity: Identity) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def conformance_market(authority: CertificateAuthority) -> AsyncIterator[Market]:
+async def conformance_market(
+    authority: CertificateAuthority, endpoints: EndpointCheck | None = None
+) -> AsyncIterator[Market]:
     """Open the marketplace's transport towards providers."""
     identity = identity_of(authority, marketplace_uri(TRUST_DOMAIN))
     certificate = MarketplaceCertificate(
         root_pem=identity.root_pem, key_pem=identity.key_pem, chain_pem=identity.chain_pem
     )
-    endpoints = EndpointCheck(EndpointPolicy(LOOPBACK_NETWORKS))
+    endpoints = endpoints or EndpointCheck(EndpointPolicy(LOOPBACK_NETWORKS))
     channels = ProviderChannels(certificate, TRUST_DOMAIN, endpoints=endpoints)
     try:
         yield Market(channels, TRUST_DOMAIN, functools.partial(tls_of, identity), endpoints)

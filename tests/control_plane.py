@@ -273,6 +273,11 @@ def _method(name: str) -> MethodDescriptor:
 
 
 def _caller(who: str) -> Caller:
+    if who not in _ROLES and ":" in who:
+        # A person of a partner, for instance `volt:ada`, who may do anything for it.
+        partner_id, _, user_name = who.partition(":")
+        administers = int(AccessRole.ACCESS_ROLE_ADMINISTRATOR)
+        return Caller(partner_id, frozenset({administers}), b"", "session-1", user_name)
     role = _ROLES.get(who, AccessRole.ACCESS_ROLE_PARTNER)
     subject_id = who.removeprefix("operator:")
     return Caller(subject_id, frozenset({int(role)}), who.encode())

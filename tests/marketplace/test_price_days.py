@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -71,3 +72,33 @@ def test_fees_grow_with_the_days_up_to_the_price_itself(price: int, days: int, l
     assert fee_micros(price, length, length) == price
     assert fee_micros(price, days - 1, length) <= fee_micros(price, days, length)
     assert abs(fee_micros(price, days, length) * length - price * days) * 2 <= length
+
+
+hours = st.integers(0, 28 * 24)
+
+
+@given(
+    services=st.lists(st.lists(hours, min_size=1, max_size=4), min_size=1, max_size=4),
+    began=hours,
+    length=hours,
+)
+def test_each_service_is_charged_for_each_of_its_days_once(
+    services: list[list[int]], began: int, length: int
+) -> None:
+    """Days of several services add up; a service has none before its own first day."""
+    start = FIRST + timedelta(hours=began)
+    intervals = [(start, start + timedelta(hours=length + 1))]
+    total: Counter[int] = Counter()
+    most = 0
+    for number, changes in enumerate(services):
+        since = [FIRST + timedelta(hours=hour) for hour in sorted(changes)]
+        prices = [(10 * number + place, at) for place, at in enumerate(since)]
+        found = days_by_price(intervals, prices, FIRST, END)
+        last = min(intervals[0][1], END)
+        first = max(start, since[0])
+        expected = max(0, (last - timedelta(microseconds=1) - first.replace(hour=0)).days + 1)
+        assert sum(found.values()) == (expected if first < END else 0)
+        total.update(found)
+        most += 28
+    assert total.total() <= most
+    assert sum(fee_micros(28, days, 28) for days in total.values()) == total.total()
