@@ -23,7 +23,6 @@ from clearinghouse.authorization_record import (
 )
 from clearinghouse.evsp_question import EvspAnswer, EvspQuestions, Question
 from clearinghouse.parts import Parts
-from clearinghouse.provider_owner import ProviderOwners
 from clearinghouse.refusals import invalid
 from clearinghouse.storage_authorization import AuthorizationStorage, KeptAuthorization, Sought
 from clearinghouse.storage_command import command_digest, reused
@@ -55,7 +54,6 @@ class Authorizer:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._owners = ProviderOwners(parts.market)
         self._questions = EvspQuestions(parts.market, parts.settings.broadcast_max)
         self._storage = AuthorizationStorage(parts.pool)
 
@@ -106,7 +104,7 @@ class Authorizer:
         if row["before_digest"] is not None:
             return row
         try:
-            owner = await self._owners.owner(case.request.identification.contract_id)
+            owner = await self._parts.owners.owner(case.request.identification.contract_id)
         except (OSError, grpc.aio.AioRpcError) as error:
             _log.warning("marketplace did not answer", error=type(error).__name__)
             return row

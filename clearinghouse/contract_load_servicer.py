@@ -183,7 +183,9 @@ class ContractLoadServicer(ContractRpcs):
         first = load.count
         load.count += len(message.contracts)
         batch = load.batch(first)
-        await staging.stage(batch, [self._parts.reader.try_read(c) for c in message.contracts])
+        read = [self._parts.reader.try_read(each) for each in message.contracts]
+        drafts = await self._parts.owners.checked(staging.connection, load.evsp_id, read)
+        await staging.stage(batch, drafts)
         return batch
 
     async def _each(

@@ -48,6 +48,7 @@ class CustomerContractServicer(ContractRpcs):
             draft = self._parts.reader.read(request.contract)
             if not draft.active:
                 raise invalid("contract.state", "a new contract is in force", "state")
+            await self._parts.owners.check(connection, evsp_id, draft)
             await ContractStaging(connection).hold(evsp_id)
             held = CustomerContractStorage(connection)
             if await held.get(evsp_id, draft.contract_key) is not None:

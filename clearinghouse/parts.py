@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from clearinghouse.customer_contract import ContractReader
 from clearinghouse.market_client import MarketClient
+from clearinghouse.provider_owner import ProviderOwners
 from clearinghouse.provider_settings import ProviderSettings
 from clearinghouse.storage import Connection, Pool
 from clearinghouse.storage_command import once
@@ -28,6 +29,7 @@ class Parts:
     hashing: TokenHashing
     reader: ContractReader
     market: MarketClient
+    owners: ProviderOwners
 
     async def once(
         self, request: Any, response_class: type[R], work: Callable[[Connection], Awaitable[R]]

@@ -28,6 +28,7 @@ from clearinghouse.customer_contract import ContractReader
 from clearinghouse.market_client import MarketAccess, MarketClient
 from clearinghouse.notice_forwarder import NoticeForwarder
 from clearinghouse.parts import Parts
+from clearinghouse.provider_owner import ProviderOwners
 from clearinghouse.provider_settings import ProviderSettings, read_settings
 from clearinghouse.storage import open_pool, probe
 from clearinghouse.token_hash import TokenHashing, read_token_key
@@ -105,12 +106,14 @@ async def serve(settings: ProviderSettings) -> Provider:
     """
     hashing = TokenHashing(read_token_key(settings.token_key_file))
     pool = await open_pool(settings.database_url, settings.pool_size)
+    market = MarketClient(_access(settings))
     parts = Parts(
         settings=settings,
         pool=pool,
         hashing=hashing,
         reader=ContractReader(hashing, settings.check_policy),
-        market=MarketClient(_access(settings)),
+        market=market,
+        owners=ProviderOwners(market),
     )
     server = ProviderServer(_listener(settings), tuple(SERVICES), lambda: probe(pool))
     for add in SERVICES.values():

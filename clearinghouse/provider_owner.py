@@ -11,6 +11,7 @@ import grpc
 
 from clearinghouse.customer_contract import ContractDraft, RefusedDraft
 from clearinghouse.market_client import MarketClient
+from clearinghouse.refusals import invalid
 from clearinghouse.storage import Connection
 from foundation.errors import MarketError
 from gem.marketplace.v1.contract_service_pb2_grpc import ContractServiceStub
@@ -34,6 +35,12 @@ class ProviderOwners:
 
     def __init__(self, market: MarketClient) -> None:
         self._market = market
+
+    async def check(self, connection: Connection, evsp_id: str, draft: ContractDraft) -> None:
+        """Refuse a contract whose provider id is another partner's; see `checked`."""
+        (checked,) = await self.checked(connection, evsp_id, [draft])
+        if isinstance(checked, RefusedDraft):
+            raise invalid("contract.contract_id", checked.description, "owner")
 
     async def owner(self, contract_id: str) -> str | None:
         """Give the one EVSP to which a question about a contract id goes; None where there is none.

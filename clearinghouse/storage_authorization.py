@@ -44,12 +44,12 @@ _CONTRACT = """
 c.contract_key, c.version_number, c.active, c.policy, c.valid_from, c.valid_until,
 c.roaming_allowed OR c.evsp_id = $2 AS roaming_allowed, c.content
 """
-_OF_TOKEN = "k.token_hash IS NOT NULL AS has_token, k.status, k.expires_at, k.kind"
+_MEANS = "k.token_hash IS NOT NULL AS has_token, k.status, k.expires_at, k.kind"
 # $4 the contract's key, $5 the token's hash. By contract id the EVSP is who owns the provider id,
 # or $8, whom the marketplace names: whether the customer exists plays no part in whether there is
 # an agreement.
 _FOUND = f"""
-SELECT p.evsp_id, {_agreed("p.evsp_id")} AS agreed, {_CONTRACT}, {_OF_TOKEN}
+SELECT p.evsp_id, {_agreed("p.evsp_id")} AS agreed, {_CONTRACT}, {_MEANS}
 FROM at CROSS JOIN (SELECT coalesce((SELECT o.evsp_id FROM clearinghouse.provider_id o
     WHERE o.provider_key = left($4::text, 5)), $8) AS evsp_id) p
 LEFT JOIN clearinghouse.customer_contract c
@@ -58,7 +58,7 @@ LEFT JOIN clearinghouse.token k
     ON k.token_hash = $5 AND k.contract_key = $4 AND {_then("k")}
 WHERE $4::text IS NOT NULL AND p.evsp_id IS NOT NULL
 UNION ALL
-(SELECT c.evsp_id, true AS agreed, {_CONTRACT}, {_OF_TOKEN}
+(SELECT c.evsp_id, true AS agreed, {_CONTRACT}, {_MEANS}
 FROM at JOIN clearinghouse.token k ON $4::text IS NULL AND k.token_hash = $5
     AND {_then("k")}
 JOIN clearinghouse.customer_contract c ON c.contract_key = k.contract_key

@@ -193,7 +193,7 @@ class ContractStaging:
     """Stages, checks and writes contracts inside a transaction that the caller owns."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     async def stage(self, batch: Batch, drafts: Sequence[ContractDraft | RefusedDraft]) -> None:
         """Put contracts where they are checked, in their order."""
@@ -211,7 +211,7 @@ class ContractStaging:
 
     async def hold(self, evsp_id: str) -> datetime:
         """Hold the EVSP's contracts until the commit; give the time of what is written now."""
-        found: datetime = await self._connection.fetchval(_WRITE_POINT, evsp_id)
+        found: datetime = await self.connection.fetchval(_WRITE_POINT, evsp_id)
         return found
 
     async def apply(self, batch: Batch) -> None:
@@ -239,7 +239,7 @@ class ContractStaging:
 
     async def reports(self, batch: Batch) -> list[asyncpg.Record]:
         """Give what became of staged contracts, in their order."""
-        rows: list[asyncpg.Record] = await self._connection.fetch(
+        rows: list[asyncpg.Record] = await self.connection.fetch(
             _REPORTS, batch.load_id, batch.first, batch.last
         )
         return rows
@@ -250,7 +250,7 @@ class ContractStaging:
             "SELECT EXISTS (SELECT FROM clearinghouse.staged_contract"
             " WHERE load_id = $1 AND outcome = $2)"
         )
-        found: bool = await self._connection.fetchval(text, load_id, _REFUSED)
+        found: bool = await self.connection.fetchval(text, load_id, _REFUSED)
         return found
 
     async def forget_tokens(self, load_id: UUID) -> None:
@@ -268,13 +268,13 @@ class ContractStaging:
             await self._run(f"DELETE FROM clearinghouse.{table} WHERE {old}")  # noqa: S608  # ours
 
     async def _run(self, text: str, *arguments: object) -> str:
-        done: str = await self._connection.execute(text, *arguments, timeout=BULK_TIMEOUT_S)
+        done: str = await self.connection.execute(text, *arguments, timeout=BULK_TIMEOUT_S)
         return done
 
     async def _copy(
         self, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]
     ) -> None:
-        await self._connection.copy_records_to_table(
+        await self.connection.copy_records_to_table(
             table,
             schema_name="clearinghouse",
             columns=columns,

@@ -21,13 +21,13 @@ _NOW = "replaced_at = 'infinity'"
 _TOKENS_NOW = f"""
 SELECT contract_key, token_hash, kind, visual_number, status, expires_at, blocked_by_customer
 FROM clearinghouse.token WHERE contract_key = ANY($1) AND evsp_id = $2 AND {_NOW}
-ORDER BY token_ref
+ORDER BY token_hash
 """  # noqa: S608  # our names
 _TOKENS_THEN = """
 SELECT contract_key, token_hash, kind, visual_number, status, expires_at, blocked_by_customer
 FROM clearinghouse.token WHERE contract_key = ANY($1) AND evsp_id = $2
     AND recorded_at <= $3 AND replaced_at > $3
-ORDER BY token_ref
+ORDER BY token_hash
 """
 _FAILED = """
 INSERT INTO clearinghouse.own_change_failure AS known (contract_key, partner_id, failure_count,

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+from grpc_status import rpc_status  # type: ignore[import-untyped]  # it has no stubs
 
 from clearinghouse.provider import Provider, serve
 from clearinghouse.provider_settings import ProviderSettings
@@ -231,7 +231,7 @@ class House:
     async def follow(self) -> None:
         """Wait until the clearing house has all events of the marketplace."""
         async with asyncio.timeout(PATIENCE_S):
-            while await self.cursor() < len(self.stand.events):
+            while await self.cursor() < len(self.stand.events):  # noqa: ASYNC110  # the database's
                 await asyncio.sleep(0.01)
 
     async def cursor(self) -> int:

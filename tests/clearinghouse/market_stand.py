@@ -46,7 +46,7 @@ class MarketStand(core.ContractServiceServicer, holder_grpc.ContractHolderServic
         self.notices: list[tuple[str, SessionNotice]] = []
         self.events: list[WatchContractEventsResponse] = []
         self.explained = 0
-        self.certificates: set[str] = set()
+        self.certificates: set[int] = set()
         self._news = asyncio.Event()
         self._server: grpc.aio.Server | None = None
 
