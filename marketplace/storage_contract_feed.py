@@ -5,24 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-_FOLLOWING = text(
-    """
-    SELECT f.event_id, f.contract_id, f.state, e.kind, e.actor, e.occurred_at,
-        c.requester_id, c.provider_id, c.currency_code,
-        ARRAY(SELECT DISTINCT s.interface_name FROM marketplace.service s
-            WHERE s.service_id = c.service_id OR s.service_id IN (
-                SELECT a.service_id FROM marketplace.contract_added_service a
-                WHERE a.contract_id = c.contract_id)
-            ORDER BY s.interface_name) AS interface_names
-    FROM marketplace.contract_feed_event f
-    JOIN marketplace.contract c USING (contract_id)
-    LEFT JOIN marketplace.contract_event e ON e.position = f.position
-    WHERE f.clearing_house_id = :house AND f.event_id > :after
-    ORDER BY f.event_id LIMIT :most
-    """
+from marketplace.storage_tables import CONTRACT, CONTRACT_EVENT, SERVICE
+from marketplace.storage_tables_contract import CONTRACT_SERVICE
+from marketplace.storage_tables_contract_feed import CONTRACT_FEED_EVENT
+
+_ADDED = (
+    select(CONTRACT_SERVICE.c.service_id)
+    .where(CONTRACT_SERVICE.c.contract_id == CONTRACT.c.contract_id)
+    .correlate(CONTRACT)
+)
+_INTERFACES = (
+    select(func.array_agg(SERVICE.c.interface_name.distinct()))
+    .where((SERVICE.c.service_id == CONTRACT.c.service_id) | SERVICE.c.service_id.in_(_ADDED))
+    .correlate(CONTRACT)
+    .scalar_subquery()
+    .label("interface_names")
+)
+_EVENTS = (
+    select(
+        *CONTRACT_FEED_EVENT.c["event_id", "contract_id", "state"],
+        *CONTRACT_EVENT.c["kind", "actor", "occurred_at"],
+        *CONTRACT.c["requester_id", "provider_id", "currency_code"],
+        _INTERFACES,
+    )
+    .join(CONTRACT, CONTRACT.c.contract_id == CONTRACT_FEED_EVENT.c.contract_id)
+    .outerjoin(CONTRACT_EVENT, CONTRACT_EVENT.c.position == CONTRACT_FEED_EVENT.c.position)
+    .order_by(CONTRACT_FEED_EVENT.c.event_id)
 )
 
 
@@ -35,5 +46,8 @@ async def events_after(
     connection: AsyncConnection, clearing_house_id: str, after: int, most: int
 ) -> Sequence[Row[Any]]:
     """Give the first events of a feed behind one of them, the oldest first."""
-    values = {"house": clearing_house_id, "after": after, "most": most}
-    return (await connection.execute(_FOLLOWING, values)).all()
+    query = _EVENTS.where(
+        CONTRACT_FEED_EVENT.c.clearing_house_id == clearing_house_id,
+        CONTRACT_FEED_EVENT.c.event_id > after,
+    )
+    return (await connection.execute(query.limit(most))).all()

@@ -78,7 +78,7 @@ _FUNCTIONS = (
         SELECT * INTO made FROM marketplace.contract WHERE contract_id = NEW.contract_id;
         FOR house IN
             SELECT * FROM marketplace.clearing_houses_of(made.requester_id, made.provider_id)
-                AS found ORDER BY found COLLATE "C"
+                AS seen_by ORDER BY seen_by COLLATE "C"
         LOOP
             PERFORM marketplace.add_to_contract_feed(
                 house, NEW.contract_id, NEW.position, NEW.state);
