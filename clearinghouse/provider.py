@@ -121,6 +121,7 @@ async def serve(settings: ProviderSettings) -> Provider:
     try:
         await server.start()
     except SettingsError:
+        await server.stop(0.0)
         await pool.close()
         raise
     return Provider(server, parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from marketplace.storage_tables import CONTRACT, CONTRACT_EVENT, SERVICE
@@ -24,7 +24,7 @@ _INTERFACES = (
     .scalar_subquery()
     .label("interface_names")
 )
-_EVENTS = (
+_EVENTS: Select[Any] = (
     select(
         *CONTRACT_FEED_EVENT.c["event_id", "contract_id", "state"],
         *CONTRACT_EVENT.c["kind", "actor", "occurred_at"],
@@ -50,4 +50,5 @@ async def events_after(
         CONTRACT_FEED_EVENT.c.clearing_house_id == clearing_house_id,
         CONTRACT_FEED_EVENT.c.event_id > after,
     )
-    return (await connection.execute(query.limit(most))).all()
+    found: Sequence[Row[Any]] = (await connection.execute(query.limit(most))).all()
+    return found

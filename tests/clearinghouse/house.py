@@ -144,6 +144,7 @@ class House:
         self.provider = provider
         self.stand = stand
         self.url = url
+        self.channel = channel
         self.contracts = ClearingContractServiceStub(channel)
         self.clearing = ClearingServiceStub(channel)
 
