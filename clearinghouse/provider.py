@@ -152,9 +152,12 @@ def _listener(settings: ProviderSettings) -> Listener:
 async def run(settings: ProviderSettings) -> None:
     """Serve until a signal comes, then drain."""
     provider = await serve(settings)
+    stopping = asyncio.create_task(wait_for_stop())
+    # Whoever reads the line may send a signal at once.
+    await asyncio.sleep(0)
     sys.stdout.write(json.dumps({"port": provider.port}) + "\n")
     sys.stdout.flush()
-    reason = await wait_for_stop()
+    reason = await stopping
     _log.info("draining", reason=reason)
     await provider.stop(settings.drain_s)
 
@@ -164,6 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m clearinghouse.provider", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="JSON file of settings")
     arguments = parser.parse_args()
+    # Standard output is for the one line that says the port.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         uvloop.run(run(read_settings(arguments.config)))
     except SettingsError as error:
