@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import uvloop
 
 from bench import router
+from bench.authorize import authorize, authorize_memory
 from bench.contracts_effect import contracts_effect
 from bench.evse_search import evse_search
 from bench.log_verify import log_verify
@@ -35,6 +36,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "log-verify": log_verify,
     "services-search": services_search,
     "contracts-effect": contracts_effect,
+    "authorize": authorize,
+    "authorize-memory": authorize_memory,
     "workers": router.workers,
 }
 

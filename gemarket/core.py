@@ -75,7 +75,10 @@ def core_services(parts: CoreParts) -> CoreServices:
         ),
         (interface_catalog_service_pb2, InterfaceCatalogServicer(commands)),
         (service_registry_service_pb2, ServiceRegistry(commands, parts.services)),
-        (contract_service_pb2, ContractServicer(commands, left_out=parts.left_out)),
+        (
+            contract_service_pb2,
+            ContractServicer(commands, left_out=parts.left_out, notices=parts.notices),
+        ),
         (transaction_service_pb2, TransactionServicer(engine)),
         (service_request_service_pb2, ServiceRequestServicer(commands)),
         (saved_search_service_pb2, SavedSearchServicer(commands)),

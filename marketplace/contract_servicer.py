@@ -29,6 +29,8 @@ from marketplace.contract_period import instant, notice_end, terminating
 from marketplace.contract_rendering import STATE, render_amendment, render_contract, render_event
 from marketplace.contract_schedule import as_of
 from marketplace.contract_search import contract_filter, contract_page
+from marketplace.contract_watch_servicer import ContractWatchServicer
+from marketplace.notice_feed import NoticeFeed
 from marketplace.rendering import enum_member
 from marketplace.route_explanation_servicer import LeftOut, RouteExplanationServicer
 from marketplace.service_change import new_id
@@ -44,7 +46,10 @@ _EVENTS_SHOWN = 20
 
 
 class ContractServicer(
-    ContractOfferingServicer, ContractAmendmentServicer, RouteExplanationServicer
+    ContractOfferingServicer,
+    ContractAmendmentServicer,
+    ContractWatchServicer,
+    RouteExplanationServicer,
 ):
     """Serves `gem.marketplace.v1.ContractService`."""
 
@@ -53,8 +58,10 @@ class ContractServicer(
         commands: Commands,
         make_id: Callable[[], str] = new_id,
         left_out: LeftOut | None = None,
+        notices: NoticeFeed | None = None,
     ) -> None:
         RouteExplanationServicer.__init__(self, commands, left_out)
+        self._notices = notices
         self._make_id = make_id
 
     async def CreateContract(  # noqa: N802  # the rpc's name

@@ -27,6 +27,7 @@ from tests.end_to_end.authorization_notices import NOTICE_MATRIX
 from tests.end_to_end.authorization_requests import REQUEST_MATRIX
 from tests.end_to_end.authorization_routes import ROUTE_MATRIX
 from tests.end_to_end.authorization_services import SERVICE_MATRIX
+from tests.end_to_end.authorization_watch import WATCH_MATRIX
 from tests.end_to_end.callers import CALLERS, USERS, Things
 from tests.end_to_end.charging import evse, found, found_one, reason_of, search, stub
 from tests.end_to_end.ledger import entries_of
@@ -37,7 +38,7 @@ from tests.end_to_end.whole_market import EVSP, Party, WholeMarket, new_id
 from tests.proposals import upload
 
 #: Interfaces that other tests publish in the same market.
-_OF_TESTS = "acme."
+_OF_TESTS = ("acme.", "gem.roaming.")
 _OPERATOR_ID = "DE*MTX"
 MATRIX = {
     **NOTICE_MATRIX,
@@ -45,6 +46,7 @@ MATRIX = {
     **REQUEST_MATRIX,
     **CERTIFICATION_MATRIX,
     **SERVICE_MATRIX,
+    **WATCH_MATRIX,
     **CONTRACT_MATRIX,
     **CORE_MATRIX,
 }

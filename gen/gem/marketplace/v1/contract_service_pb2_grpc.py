@@ -7,6 +7,7 @@ from gem.marketplace.v1 import contract_amendment_pb2 as gem_dot_marketplace_dot
 from gem.marketplace.v1 import contract_framework_pb2 as gem_dot_marketplace_dot_v1_dot_contract__framework__pb2
 from gem.marketplace.v1 import contract_search_pb2 as gem_dot_marketplace_dot_v1_dot_contract__search__pb2
 from gem.marketplace.v1 import contract_service_pb2 as gem_dot_marketplace_dot_v1_dot_contract__service__pb2
+from gem.marketplace.v1 import contract_watch_pb2 as gem_dot_marketplace_dot_v1_dot_contract__watch__pb2
 from gem.marketplace.v1 import route_explanation_pb2 as gem_dot_marketplace_dot_v1_dot_route__explanation__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -150,6 +151,11 @@ class ContractServiceStub:
                 '/gem.marketplace.v1.ContractService/ListContractAmendments',
                 request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsResponse.FromString,
+                _registered_method=True)
+        self.WatchContractEvents = channel.unary_stream(
+                '/gem.marketplace.v1.ContractService/WatchContractEvents',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__watch__pb2.WatchContractEventsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__watch__pb2.WatchContractEventsResponse.FromString,
                 _registered_method=True)
         self.ExplainRoute = channel.unary_unary(
                 '/gem.marketplace.v1.ContractService/ExplainRoute',
@@ -344,6 +350,18 @@ class ContractServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchContractEvents(self, request, context):
+        """Gives a clearing house what happened to the contracts whose both parties have a contract with it
+        in force, and to its own, from a place in its feed on, and each later event when it is
+        committed, for as long as the call lasts. Each comes once, in the order of the commits and
+        numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
+        partner's contract with the clearing house comes into force, those contracts follow that are to
+        be seen from then on. PERMISSION_DENIED for a partner that is no clearing house.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainRoute(self, request, context):
         """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
         asks about its own calls; a provider about calls of those that have or had a contract with it,
@@ -473,6 +491,11 @@ def add_ContractServiceServicer_to_server(servicer, server):
                     servicer.ListContractAmendments,
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsResponse.SerializeToString,
+            ),
+            'WatchContractEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchContractEvents,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__watch__pb2.WatchContractEventsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__watch__pb2.WatchContractEventsResponse.SerializeToString,
             ),
             'ExplainRoute': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainRoute,
@@ -1082,6 +1105,33 @@ class ContractService:
             '/gem.marketplace.v1.ContractService/ListContractAmendments',
             gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchContractEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/WatchContractEvents',
+            gem_dot_marketplace_dot_v1_dot_contract__watch__pb2.WatchContractEventsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__watch__pb2.WatchContractEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from gem.marketplace.v1 import contract_amendment_pb2 as _contract_amendment_pb2
 from gem.marketplace.v1 import contract_framework_pb2 as _contract_framework_pb2
 from gem.marketplace.v1 import contract_search_pb2 as _contract_search_pb2
 from gem.marketplace.v1 import contract_service_pb2 as _contract_service_pb2
+from gem.marketplace.v1 import contract_watch_pb2 as _contract_watch_pb2
 from gem.marketplace.v1 import route_explanation_pb2 as _route_explanation_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -121,6 +122,14 @@ class ContractServiceStub:
     """
     ListContractAmendments: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractAmendmentsRequest, _contract_amendment_pb2.ListContractAmendmentsResponse]
     """Lists the requests about a contract, the oldest first."""
+    WatchContractEvents: _grpc.UnaryStreamMultiCallable[_contract_watch_pb2.WatchContractEventsRequest, _contract_watch_pb2.WatchContractEventsResponse]
+    """Gives a clearing house what happened to the contracts whose both parties have a contract with it
+    in force, and to its own, from a place in its feed on, and each later event when it is
+    committed, for as long as the call lasts. Each comes once, in the order of the commits and
+    numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
+    partner's contract with the clearing house comes into force, those contracts follow that are to
+    be seen from then on. PERMISSION_DENIED for a partner that is no clearing house.
+    """
     ExplainRoute: _grpc.UnaryUnaryMultiCallable[_route_explanation_pb2.ExplainRouteRequest, _route_explanation_pb2.ExplainRouteResponse]
     """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
     asks about its own calls; a provider about calls of those that have or had a contract with it,
@@ -219,6 +228,14 @@ class ContractServiceAsyncStub(ContractServiceStub):
     """
     ListContractAmendments: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractAmendmentsRequest, _contract_amendment_pb2.ListContractAmendmentsResponse]  # type: ignore[assignment]
     """Lists the requests about a contract, the oldest first."""
+    WatchContractEvents: _aio.UnaryStreamMultiCallable[_contract_watch_pb2.WatchContractEventsRequest, _contract_watch_pb2.WatchContractEventsResponse]  # type: ignore[assignment]
+    """Gives a clearing house what happened to the contracts whose both parties have a contract with it
+    in force, and to its own, from a place in its feed on, and each later event when it is
+    committed, for as long as the call lasts. Each comes once, in the order of the commits and
+    numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
+    partner's contract with the clearing house comes into force, those contracts follow that are to
+    be seen from then on. PERMISSION_DENIED for a partner that is no clearing house.
+    """
     ExplainRoute: _aio.UnaryUnaryMultiCallable[_route_explanation_pb2.ExplainRouteRequest, _route_explanation_pb2.ExplainRouteResponse]  # type: ignore[assignment]
     """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
     asks about its own calls; a provider about calls of those that have or had a contract with it,
@@ -446,6 +463,20 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_contract_amendment_pb2.ListContractAmendmentsResponse, _abc.Awaitable[_contract_amendment_pb2.ListContractAmendmentsResponse]]:
         """Lists the requests about a contract, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def WatchContractEvents(
+        self,
+        request: _contract_watch_pb2.WatchContractEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_contract_watch_pb2.WatchContractEventsResponse], _abc.AsyncIterator[_contract_watch_pb2.WatchContractEventsResponse]]:
+        """Gives a clearing house what happened to the contracts whose both parties have a contract with it
+        in force, and to its own, from a place in its feed on, and each later event when it is
+        committed, for as long as the call lasts. Each comes once, in the order of the commits and
+        numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
+        partner's contract with the clearing house comes into force, those contracts follow that are to
+        be seen from then on. PERMISSION_DENIED for a partner that is no clearing house.
+        """
 
     @_abc_1.abstractmethod
     def ExplainRoute(
