@@ -18,7 +18,7 @@ import asyncpg
 
 from clearinghouse import storage_settlement as storage
 from clearinghouse.netting import Position, bilateral, multilateral
-from clearinghouse.storage_pool import Connection, Pool, transaction
+from clearinghouse.storage import Connection, Pool, transaction
 from clearinghouse.storage_settlement import NewRun, RunRow
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason

@@ -23,8 +23,8 @@ from clearinghouse.clearing_run import ClearingCommand, Netting, run_clearing
 from clearinghouse.netting import Payment, payments
 from clearinghouse.provider_settings import read_settings
 from clearinghouse.statement_export import utc_text
+from clearinghouse.storage import DATABASE_ERRORS, Pool, open_pool
 from clearinghouse.storage_ledger import ledger_balances
-from clearinghouse.storage_pool import DATABASE_ERRORS, Pool, open_pool
 from clearinghouse.storage_settlement import SettlementStorage, StatementRow
 from foundation.errors import MarketError, SettingsError
 from foundation.money import Money
@@ -47,7 +47,7 @@ async def clear(pool: Pool, house_id: str, arguments: argparse.Namespace) -> Rep
     command = ClearingCommand(house_id, named, start, end, netting)
     run = await run_clearing(pool, command, datetime.now(UTC))
     storage = SettlementStorage(pool)
-    statements = await storage.statements(None, run.run_id, None, MOST_STATEMENTS)
+    statements = await storage.statements(None, run.run_id, 0, MOST_STATEMENTS)
     positions = await storage.positions(run.run_ref, None, MOST_POSITIONS)
     return {
         "run_id": run.run_id,

@@ -18,7 +18,7 @@ import uvloop
 
 from clearinghouse.provider_settings import ProviderSettings, read_settings
 from clearinghouse.settlement_services import SERVICES, add_settlement
-from clearinghouse.storage_pool import DATABASE_ERRORS, Pool, open_pool
+from clearinghouse.storage import DATABASE_ERRORS, Pool, open_pool
 from clearinghouse.storage_settlement import SettlementStorage
 from foundation.errors import SettingsError
 from foundation.lifetime import wait_for_stop

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clearinghouse.answering import Context, answering
 from clearinghouse.clearing_run import ClearingCommand, Netting, run_clearing
-from clearinghouse.paging import read_page
+from clearinghouse.paging import after_number, after_text, cut, page_size
 from clearinghouse.rateable import instant_of
-from clearinghouse.serving import Context, answering, invalid, not_found, refusing
+from clearinghouse.refusals import invalid, not_found
 from clearinghouse.settlement_rendering import (
     line_message,
     position_message,
@@ -31,6 +32,13 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.roaming.v1 import settlement_service_pb2 as messages
 from gem.roaming.v1 import settlement_service_pb2_grpc as services
 from interceptors.provider_side import market_call
+
+#: Entries on a page; each has some 300 bytes.
+MOST_ENTRIES = 1000
+#: Longest time for the file of a statement.
+EXPORT_S = 600.0
+#: Behind every position.
+LAST = 2**63 - 1
 
 
 def utc_now() -> datetime:
@@ -83,9 +91,9 @@ class SettlementServicer(services.SettlementServiceServicer):
         """List the runs in which the caller has part, the latest first."""
         async with answering(context):
             require_valid(request)
-            page = read_page(request.page, 1)
-            found = await self._storage.runs(self._viewer(), page.after_number, page.size + 1)
-            runs, info = page.cut(found, lambda run: (str(run.run_ref),))
+            size, before = page_size(request.page, MOST_ENTRIES), after_number(request.page, LAST)
+            found = await self._storage.runs(self._viewer(), before, size + 1)
+            runs, info = cut(found, size, lambda run: run.run_ref)
         return messages.ListClearingRunsResponse(runs=map(run_message, runs), page=info)
 
     async def ListStatements(  # noqa: N802  # the rpc's name
@@ -94,11 +102,9 @@ class SettlementServicer(services.SettlementServiceServicer):
         """List statements in which the caller owes or is owed."""
         async with answering(context):
             require_valid(request)
-            page = read_page(request.page, 1)
-            found = await self._storage.statements(
-                self._viewer(), request.run_id, page.after_number, page.size + 1
-            )
-            statements, info = page.cut(found, lambda row: (str(row.statement_ref),))
+            size, after = page_size(request.page, MOST_ENTRIES), after_number(request.page, 0)
+            found = await self._storage.statements(self._viewer(), request.run_id, after, size + 1)
+            statements, info = cut(found, size, lambda row: row.statement_ref)
         return messages.ListStatementsResponse(
             statements=map(statement_message, statements), page=info
         )
@@ -109,10 +115,10 @@ class SettlementServicer(services.SettlementServiceServicer):
         """List the records of a statement, each once."""
         async with answering(context):
             require_valid(request)
-            page = read_page(request.page, 2)
+            size, after = page_size(request.page, MOST_ENTRIES), after_text(request.page)
             statement = await self._statement(request.statement_id)
-            found = await self._storage.lines(statement, page.after, page.size + 1)
-            lines, info = page.cut(found, lambda row: (row.record_operator_id, row.cdr_id))
+            found = await self._storage.lines(statement, _key_of(after), size + 1)
+            lines, info = cut(found, size, lambda row: f"{row.record_operator_id} {row.cdr_id}")
         return messages.ListStatementLinesResponse(lines=map(line_message, lines), page=info)
 
     async def GetNetting(  # noqa: N802  # the rpc's name
@@ -134,7 +140,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.ExportStatementRequest, context: Context
     ) -> AsyncGenerator[messages.ExportStatementResponse]:
         """Stream a statement's file in pieces."""
-        async with refusing(context):
+        async with answering(context, EXPORT_S):
             require_valid(request)
             statement = await self._statement(request.statement_id)
             with self._places.one():
@@ -149,13 +155,13 @@ class SettlementServicer(services.SettlementServiceServicer):
     async def _run(self, run_id: str) -> RunRow:
         run = await self._storage.run(run_id, self._viewer())
         if run is None:
-            raise not_found("there is no such run")
+            raise not_found("clearing run")
         return run
 
     async def _statement(self, statement_id: str) -> StatementRow:
         statement = await self._storage.statement(statement_id, self._viewer())
         if statement is None:
-            raise not_found("there is no such statement")
+            raise not_found("statement")
         return statement
 
 
@@ -164,12 +170,18 @@ def _command(request: messages.RunClearingRequest, requester_id: str) -> Clearin
     start = _end_of_period("start_time", period.start_time, period.HasField("start_time"))
     end = _end_of_period("end_time", period.end_time, period.HasField("end_time"))
     if end <= start:
-        raise invalid("period.end_time", "must be after the start by a microsecond at least")
+        raise invalid("period.end_time", "must be a microsecond after the start", "period")
     return ClearingCommand(requester_id, request.request_id, start, end, Netting(request.netting))
 
 
 def _end_of_period(name: str, timestamp: Timestamp, is_set: bool) -> datetime:
     at = instant_of(timestamp) if is_set else None
     if at is None:
-        raise invalid(f"period.{name}", "must be set, between the years 2000 and 2200")
+        raise invalid(f"period.{name}", "must be set, between the years 2000 and 2200", "period")
     return at
+
+
+def _key_of(text: str) -> tuple[str, str]:
+    """Read the key of a line: its operator id, which has no space, and the record's id."""
+    operator_id, _, cdr_id = text.partition(" ")
+    return operator_id, cdr_id

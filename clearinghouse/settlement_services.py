@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clearinghouse.settlement_servicer import SettlementServicer
-from clearinghouse.storage_pool import Pool
+from clearinghouse.storage import Pool
 from clearinghouse.storage_settlement import SettlementStorage
 from clearinghouse.storage_tariff import TariffStorage
 from clearinghouse.tariff_servicer import TariffServicer

@@ -99,7 +99,7 @@ async def file_pieces(storage: SettlementStorage, statement: StatementRow, form:
 async def _batches(
     storage: SettlementStorage, statement: StatementRow
 ) -> AsyncIterator[list[tuple[Value, ...]]]:
-    after: tuple[str, ...] = ()
+    after = ("", "")
     while True:
         lines = await storage.lines(statement, after, _LINES_OF_BATCH)
         if lines:

@@ -13,7 +13,7 @@ from datetime import datetime
 import asyncpg
 
 from clearinghouse.netting import Debt, Position
-from clearinghouse.storage_pool import Connection, Pool
+from clearinghouse.storage import Connection, Pool
 
 #: A run of millions of bookings takes a while; who runs it waits.
 BULK_TIMEOUT_S = 600.0
@@ -216,25 +216,25 @@ class SettlementStorage:
         )
         return None if row is None else _run(row)
 
-    async def runs(self, viewer: str | None, before: int | None, limit: int) -> list[RunRow]:
+    async def runs(self, viewer: str | None, before: int, limit: int) -> list[RunRow]:
         """Give runs, the latest first."""
         rows = await self.pool.fetch(
             f"SELECT {_RUN.format(viewer='$1')} FROM clearinghouse.clearing_run r"  # noqa: S608  # our names
-            f" WHERE {_SEES_RUN.format(viewer='$1')} AND ($2::bigint IS NULL OR run_ref < $2)"
+            f" WHERE {_SEES_RUN.format(viewer='$1')} AND run_ref < $2"
             " ORDER BY run_ref DESC LIMIT $3",
             *(viewer, before, limit),
         )
         return [_run(row) for row in rows]
 
     async def statements(
-        self, viewer: str | None, run_id: str, after: int | None, limit: int
+        self, viewer: str | None, run_id: str, after: int, limit: int
     ) -> list[StatementRow]:
         """Give statements in the order in which they were made; an empty run id means any."""
         rows = await self.pool.fetch(
             f"SELECT {_STATEMENT} WHERE ($1::text IS NULL OR $1 IN (s.evsp_id, s.operator_id))"
             " AND ($2 = '' OR r.run_id = $2) AND s.statement_ref > $3"
             " ORDER BY s.statement_ref LIMIT $4",
-            *(viewer, run_id, after or 0, limit),
+            *(viewer, run_id, after, limit),
         )
         return [StatementRow(*row) for row in rows]
 
@@ -249,7 +249,7 @@ class SettlementStorage:
         return None if row is None else StatementRow(*row)
 
     async def lines(
-        self, statement: StatementRow, after: tuple[str, ...], limit: int
+        self, statement: StatementRow, after: tuple[str, str], limit: int
     ) -> list[LineRow]:
         """Give lines by operator id and id of the record, behind such a key."""
         rows = await self.pool.fetch(
@@ -259,7 +259,7 @@ class SettlementStorage:
             " AND currency_code = $4 AND (record_operator_id, cdr_id) > ($5, $6)"
             " ORDER BY record_operator_id, cdr_id LIMIT $7",
             *(statement.run_ref, statement.evsp_id, statement.operator_id),
-            *(statement.currency_code, *(after or ("", "")), limit),
+            *(statement.currency_code, *after, limit),
         )
         return [LineRow(*row) for row in rows]
 

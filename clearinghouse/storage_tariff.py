@@ -12,7 +12,7 @@ from datetime import datetime
 
 import asyncpg
 
-from clearinghouse.storage_pool import Connection, Pool
+from clearinghouse.storage import Connection, Pool
 from gem.roaming.v1.tariff_version_pb2 import TariffVersion
 
 
@@ -119,7 +119,7 @@ class TariffStorage:
         return {row["tariff_id"]: _version(row).message() for row in rows}
 
     async def latest(
-        self, owners: Sequence[str], operator_key: str, after: tuple[str, ...], limit: int
+        self, owners: Sequence[str], operator_key: str, after: tuple[str, str, str], limit: int
     ) -> list[VersionRow]:
         """Give the latest version of each tariff by operator id, tariff id and owner.
 
@@ -131,19 +131,18 @@ class TariffStorage:
             " AND ($2 = '' OR operator_key = $2)"
             " AND (operator_key, tariff_id, owner_id) > ($3, $4, $5)"
             " ORDER BY operator_key, tariff_id, owner_id, version_number DESC LIMIT $6",
-            *(owners, operator_key, *(after or ("", "", "")), limit),
+            *(owners, operator_key, *after, limit),
         )
         return [_version(row) for row in rows]
 
     async def versions(
-        self, owner_id: str, operator_key: str, tariff_id: str, before: int | None, limit: int
+        self, owner_id: str, operator_key: str, tariff_id: str, before: int, limit: int
     ) -> list[VersionRow]:
         """Give the versions of a tariff, the latest first."""
         rows = await self.pool.fetch(
             f"SELECT {_ROW} FROM clearinghouse.tariff_version"  # noqa: S608  # our names
             " WHERE owner_id = $1 AND operator_key = $2 AND tariff_id = $3"
-            " AND ($4::bigint IS NULL OR version_number < $4)"
-            " ORDER BY version_number DESC LIMIT $5",
+            " AND version_number < $4 ORDER BY version_number DESC LIMIT $5",
             *(owner_id, operator_key, tariff_id, before, limit),
         )
         return [_version(row) for row in rows]

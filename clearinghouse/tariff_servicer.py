@@ -11,13 +11,14 @@ import asyncpg
 from google.protobuf.message import Message
 
 from clearinghouse import storage_tariff as storage
-from clearinghouse.paging import read_page, token_of
+from clearinghouse.answering import Context, answering
+from clearinghouse.paging import after_number, after_text, cut, page_size
 from clearinghouse.rateable import NotRateableError, instant_of, read_session
 from clearinghouse.rating import rate
 from clearinghouse.rating_comparison import compare
-from clearinghouse.serving import Context, answering, invalid, not_found
+from clearinghouse.refusals import invalid, not_found
+from clearinghouse.storage import Connection, transaction
 from clearinghouse.storage_agreement_view import operators_agreed_with
-from clearinghouse.storage_pool import Connection, transaction
 from clearinghouse.storage_tariff import NewVersion, TariffStorage, VersionRow
 from clearinghouse.tariff_publication import (
     Publication,
@@ -40,6 +41,9 @@ from interceptors.provider_side import market_call
 #: The router takes answers of a mebibyte.
 _ANSWER_BYTES = 1_000_000
 _PAGE_BYTES = 512 * 1024
+_MOST_ENTRIES = 1000
+#: Behind every version.
+_LAST = 2**63 - 1
 #: Versions of one tariff; a price an hour for a year.
 MOST_VERSIONS = 10_000
 #: Records that one process rates at a time, each in a thread.
@@ -89,7 +93,7 @@ class TariffServicer(services.TariffServiceServicer):
             key, owner_id = await self._owner(request.operator_id, request.tariff_id)
             found = await self._tariffs.at_start(owner_id, key, [request.tariff_id], at)
             if not found:
-                raise not_found("no version of this tariff applies then")
+                raise not_found("version of the tariff at that time")
         return messages.GetTariffResponse(version=found[request.tariff_id])
 
     async def ListTariffs(  # noqa: N802  # the rpc's name
@@ -98,11 +102,11 @@ class TariffServicer(services.TariffServiceServicer):
         """List the tariffs that the caller may see, each in its latest version."""
         async with answering(context):
             require_valid(request)
-            page = read_page(request.page, 3)
+            size, after = page_size(request.page, _MOST_ENTRIES), after_text(request.page)
             key = _operator_key(request.operator_id) if request.operator_id else ""
             owners = await self._visible()
-            found = await self._tariffs.latest(owners, key, page.after, page.size + 1)
-            rows, info = _cut(found, page.size, lambda r: (r.operator_key, r.tariff_id, r.owner_id))
+            found = await self._tariffs.latest(owners, key, _key_of(after), size + 1)
+            rows, info = _cut(found, size, lambda r: f"{r.operator_key} {r.owner_id} {r.tariff_id}")
         return messages.ListTariffsResponse(versions=[row.message() for row in rows], page=info)
 
     async def ListTariffVersions(  # noqa: N802  # the rpc's name
@@ -111,12 +115,10 @@ class TariffServicer(services.TariffServiceServicer):
         """List the versions of a tariff, the latest first."""
         async with answering(context):
             require_valid(request)
-            page = read_page(request.page, 1)
+            size, before = page_size(request.page, _MOST_ENTRIES), after_number(request.page, _LAST)
             key, owner_id = await self._owner(request.operator_id, request.tariff_id)
-            found = await self._tariffs.versions(
-                owner_id, key, request.tariff_id, page.after_number, page.size + 1
-            )
-            rows, info = _cut(found, page.size, lambda r: (str(r.version_number),))
+            found = await self._tariffs.versions(owner_id, key, request.tariff_id, before, size + 1)
+            rows, info = _cut(found, size, lambda r: r.version_number)
         return messages.ListTariffVersionsResponse(
             versions=[row.message() for row in rows], page=info
         )
@@ -203,7 +205,7 @@ class TariffServicer(services.TariffServiceServicer):
         key = _operator_key(operator_id)
         owner_id = await self._tariffs.owner(await self._visible(), key, tariff_id)
         if owner_id is None:
-            raise not_found("there is no such tariff")
+            raise not_found("tariff")
         return key, owner_id
 
     async def _published_rules(self, record: ChargeDetailRecord) -> dict[str, TariffRules]:
@@ -212,14 +214,14 @@ class TariffServicer(services.TariffServiceServicer):
         named += [period.tariff_id for period in record.charging_periods if period.tariff_id]
         tariff_ids = list(dict.fromkeys(tariff_id for tariff_id in named if tariff_id))
         if not 0 < len(tariff_ids) <= _MOST_TARIFFS:
-            raise invalid("record.tariffs", "must name one to ten published tariffs")
+            raise invalid("record.tariffs", "must name one to ten published tariffs", "tariff")
         start = _instant("record.start_time", instant_of(record.start_time))
         rules: dict[str, TariffRules] = {}
         for tariff_id in tariff_ids:
             key, owner_id = await self._owner(record.operator_id, tariff_id)
             found = await self._tariffs.at_start(owner_id, key, [tariff_id], start)
             if not found:
-                raise not_found("no version of a tariff applies then")
+                raise not_found("version of the tariff at that time")
             rules[tariff_id] = read_rules(found[tariff_id].tariff)
         return rules
 
@@ -231,12 +233,12 @@ def compared(
     try:
         session = read_session(record, rules)
     except NotRateableError as error:
-        raise invalid(f"record.{error.field}", str(error)) from None
+        raise invalid(f"record.{error.field}", str(error), "rateable") from None
     return compare(rate(session), record, session.start, tolerance_micros)
 
 
 def _cut(
-    rows: Sequence[VersionRow], size: int, key: Callable[[VersionRow], tuple[str, ...]]
+    rows: Sequence[VersionRow], size: int, key: Callable[[VersionRow], object]
 ) -> tuple[Sequence[VersionRow], PageInfo]:
     """Give a page of no more than fits an answer, one version at least, and what follows."""
     count, written = 0, 0
@@ -245,9 +247,14 @@ def _cut(
         if count and written > _PAGE_BYTES:
             break
         count += 1
-    if count == len(rows):
-        return rows, PageInfo()
-    return rows[:count], PageInfo(next_page_token=token_of(key(rows[count - 1])))
+    return cut(rows, count, key)
+
+
+def _key_of(text: str) -> tuple[str, str, str]:
+    """Read the key of a tariff: operator id and owner have no space, its own id may have."""
+    operator_key, _, rest = text.partition(" ")
+    owner_id, _, tariff_id = rest.partition(" ")
+    return operator_key, tariff_id, owner_id
 
 
 def _digest_of(request: Message) -> bytes:
@@ -257,13 +264,13 @@ def _digest_of(request: Message) -> bytes:
 def _operator_key(operator_id: str) -> str:
     key = operator_key_of(operator_id)
     if key is None:
-        raise invalid("operator_id", "must be a country and three characters: DE*ABC")
+        raise invalid("operator_id", "a country and three characters: DE*ABC", "operator_id")
     return key
 
 
 def _instant(field: str, at: datetime | None) -> datetime:
     if at is None:
-        raise invalid(field, "must be set, between the years 2000 and 2200")
+        raise invalid(field, "must be set, between the years 2000 and 2200", "timestamp")
     return at
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -18,8 +19,8 @@ from clearinghouse.clearing_run import ClearingCommand, Netting, run_clearing
 from clearinghouse.ledger import Booking
 from clearinghouse.provider import serve
 from clearinghouse.provider_settings import ProviderSettings
+from clearinghouse.storage import Pool, transaction
 from clearinghouse.storage_ledger import MOST_BOOKINGS, book
-from clearinghouse.storage_pool import Pool, transaction
 from clearinghouse.storage_settlement import RunRow
 from foundation.certificates import provider_dns_name
 from foundation.database import connect_raw
@@ -29,6 +30,7 @@ from tests.identities import TRUST_DOMAIN, Identity
 
 HOUSE, OPERATOR, EVSP = "hub", "alpha-operator", "blue-evsp"
 MARCH, APRIL, MAY = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
+_numbers = itertools.count(1)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 EUR = "EUR"
 
@@ -71,8 +73,8 @@ async def house_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
 async def emptied(pool: Pool) -> None:
     """Empty the tables of tariffs, the ledger and settlements."""
     await pool.execute(
-        "TRUNCATE clearinghouse.booking, clearinghouse.clearing_run, clearinghouse.tariff_version"
-        " CASCADE"
+        "TRUNCATE clearinghouse.booking, clearinghouse.clearing_run, clearinghouse.tariff_version,"
+        " clearinghouse.agreement CASCADE"
     )
 
 
@@ -98,17 +100,29 @@ async def cleared(
     return await run_clearing(pool, command, NOW)
 
 
-async def agree(pool: Pool, operator_id: str, evsp_id: str) -> None:
+async def agree(pool: Pool, operator_id: str, evsp_id: str, **changes: object) -> None:
     """Record an agreement in force between two partners."""
+    values: dict[str, object] = {
+        "agreement_ref": next(_numbers),
+        "version_number": 1,
+        "agreement_id": uuid4().hex,
+        "operator_id": operator_id,
+        "evsp_id": evsp_id,
+        "market_contract_id": uuid4().hex,
+        "active": True,
+        "market_active": True,
+        "detailed": False,
+        "operator_ids": [],
+        "operator_keys": [],
+        "currency_code": EUR,
+        "broadcast_allowed": False,
+        "changed_by": operator_id,
+        **changes,
+    }
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
     await pool.execute(
-        "CREATE TABLE IF NOT EXISTS clearinghouse.roaming_agreement (agreement_id text,"
-        " operator_id text, evsp_id text, state text, recorded_at timestamptz,"
-        " replaced_at timestamptz)"
-    )
-    await pool.execute(
-        "INSERT INTO clearinghouse.roaming_agreement"
-        " VALUES ($1, $2, $3, 'ACTIVE', now(), 'infinity')",
-        *(uuid4().hex, operator_id, evsp_id),
+        f"INSERT INTO clearinghouse.agreement ({', '.join(values)}) VALUES ({places})",
+        *values.values(),
     )
 
 
@@ -121,8 +135,15 @@ def settings_for(folder: Path, identity: Identity, url: str) -> ProviderSettings
     }
     for name, pem in files.items():
         (folder / name).write_bytes(pem)
-    values = {"partner_id": HOUSE, "database_url": url, "trust_domain": TRUST_DOMAIN}
-    paths = {name: str(folder / name) for name in files}
+    values = {
+        "partner_id": HOUSE,
+        "database_url": url,
+        "trust_domain": TRUST_DOMAIN,
+        "market_address": "127.0.0.1:1",
+    }
+    paths = {name: str(folder / name) for name in (*files, "token_key_file")}
+    (folder / "token_key_file").write_bytes(bytes(32))
+    (folder / "token_key_file").chmod(0o600)
     (folder / "clearinghouse.json").write_text(json.dumps({**values, **paths}))
     return ProviderSettings.model_validate({**values, **paths})
 

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from clearinghouse import clearing_run
+from clearinghouse import storage_settlement
 from clearinghouse.clearing_run import Netting
 from clearinghouse.ledger import Account
 from clearinghouse.netting import Position
+from clearinghouse.storage import Pool, open_pool
 from clearinghouse.storage_ledger import ledger_balances
-from clearinghouse.storage_pool import Pool, open_pool
 from clearinghouse.storage_settlement import SettlementStorage
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.errors import MarketError
@@ -198,8 +198,11 @@ async def test_a_run_takes_its_period_and_a_late_record_is_in_the_next(pool: Poo
     april = await cleared(pool, MAY)
     assert (march.cdr_count, april.cdr_count) == (1, 2)
     storage = SettlementStorage(pool)
-    (statement,) = await storage.statements(None, april.run_id, None, 10)
-    assert [line.cdr_id for line in await storage.lines(statement, (), 10)] == ["CDR2", "CDR3"]
+    (statement,) = await storage.statements(None, april.run_id, 0, 10)
+    assert [line.cdr_id for line in await storage.lines(statement, ("", ""), 10)] == [
+        "CDR2",
+        "CDR3",
+    ]
 
 
 async def test_the_same_period_takes_what_came_late_when_it_is_run_again(pool: Pool) -> None:
@@ -230,7 +233,7 @@ async def test_a_credit_in_a_later_period_gives_back_what_the_first_one_took(poo
     april = await cleared(pool, MAY)
     storage = SettlementStorage(pool)
     for run, sign in ((march, 1), (april, -1)):
-        (statement,) = await storage.statements(None, run.run_id, None, 10)
+        (statement,) = await storage.statements(None, run.run_id, 0, 10)
         assert statement.with_tax_micros == sign * 6_000_000
         assert [p.net_micros for p in await storage.positions(run.run_ref, OPERATOR, 9)] == [
             sign * 6_000_000
@@ -315,8 +318,8 @@ async def test_a_run_whose_connection_dies_leaves_all_or_nothing(pool: Pool, see
 async def test_a_run_waits_for_another_and_gives_up_in_time(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clearing_run.storage, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(storage_settlement, "_LOCK_TIMEOUT", "100ms")
     async with pool.acquire() as connection, connection.transaction():
-        await clearing_run.storage.wait_for_turn(connection)
+        await storage_settlement.wait_for_turn(connection)
         assert await reason_of(cleared(pool)) == ErrorReason.ERROR_REASON_CONFLICT
     assert (await cleared(pool)).cdr_count == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def bookings(draw: st.DrawFn) -> Booking:
         ({"evsp_id": OPERATOR}, "himself"),
     ],
 )
-def test_what_cannot_be_booked(changes: dict[str, object], text: str) -> None:
+def test_what_cannot_be_booked(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         booking(**changes)
 
