@@ -81,7 +81,7 @@ async def add_version(connection: Connection, new: NewVersion) -> None:
     await connection.execute(
         "INSERT INTO clearinghouse.tariff_version (owner_id, operator_key, tariff_id,"
         " version_number, valid_from, valid_until, published_at, request_id, digest, content)"
-        " VALUES ($1, $2, $3, $4, $5, coalesce($6, 'infinity'), $7, $8, $9, $10)",
+        " VALUES ($1, $2, $3, $4, $5, coalesce($6::timestamptz, 'infinity'), $7, $8, $9, $10)",
         *(new.owner_id, new.operator_key, new.tariff_id, new.version_number, new.valid_from),
         *(new.valid_until, new.published_at, new.request_id, new.digest, new.content),
     )
