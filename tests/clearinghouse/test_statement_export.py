@@ -231,7 +231,7 @@ async def peak_bytes(form: int, lines: int) -> int:
 
 
 #: What a document keeps of each line until it is whole, and the machinery around it.
-_KEPT_BYTES = {CSV: 0, XLSX: 0, PDF: 400}
+_KEPT_BYTES: dict[int, int] = {CSV: 0, XLSX: 0, PDF: 400}
 
 
 @FORMS
@@ -267,7 +267,7 @@ def test_numbers_of_a_line_are_exact_and_short(amount: int, energy: int) -> None
 def test_any_id_can_be_shown_and_none_is_cut(cdr_id: str, credited: str) -> None:
     assert shown(cdr_id).encode("latin-1").decode("latin-1").isprintable()
     numbers = [Decimal("1.5")] * 4
-    row = (cdr_id, "DE*ABC", "2026-03-02T00:00:00Z", *numbers, "EUR", credited)
+    row: list[str | Decimal] = [cdr_id, "DE*ABC", "2026-03-02T00:00:00Z", *numbers, "EUR", credited]
     written = list(lines_of(row))
     assert max(map(len, written)) <= 178
     assert shown(cdr_id).rstrip() in "".join(written)
