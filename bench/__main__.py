@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import uvloop
 
 from bench import router
+from bench.contracts_effect import contracts_effect
 from bench.evse_search import evse_search
 from bench.log_verify import log_verify
 from bench.routing_scale import routing_scale
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "transactions-export": transactions_export,
     "log-verify": log_verify,
     "services-search": services_search,
+    "contracts-effect": contracts_effect,
     "workers": router.workers,
 }
 

@@ -199,12 +199,13 @@ class Connection:
     async def ensure_contract(self, service_id: str) -> str:
         """Accept the first offering of a service (its requester); gives the contract's id.
 
-        A contract that is not terminated is kept, also a suspended one.
+        A contract that has not ended is kept, also a suspended one.
         """
+        ended = (contract_pb2.CONTRACT_STATE_TERMINATED, contract_pb2.CONTRACT_STATE_EXPIRED)
         listing = contracts.ListContractsRequest(service_id=service_id)
         known = (await self.contracts.ListContracts(listing, timeout=_TIMEOUT_S)).contracts
         for contract in known:
-            if contract.state != contract_pb2.CONTRACT_STATE_TERMINATED:
+            if contract.state not in ended:
                 return contract.contract_id
         request = registry.GetServiceRequest(service_id=service_id)
         service = (await self.services.GetService(request, timeout=_TIMEOUT_S)).service

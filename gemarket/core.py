@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import ModuleType
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -45,24 +46,27 @@ from marketplace.transaction_servicer import TransactionServicer
 _PUBLIC = (options_pb2.ACCESS_ROLE_PUBLIC,)
 
 
-def core_services(
-    engine: AsyncEngine,
-    authority: CertificateAuthority,
-    barrier: RoutingBarrier,
-    session_limits: SessionLimits,
-    notices: NoticeFeed,
-    *,
-    sends_email: bool,
-    left_out: LeftOut | None = None,
-    service_parts: RegistryParts,
-) -> CoreServices:
-    """Register every core service of the marketplace.
+@dataclass(frozen=True, slots=True)
+class CoreParts:
+    """What the core services work with."""
 
-    `left_out` says which endpoints the router of this worker leaves out for the moment.
-    """
-    commands = Commands(engine, effective=barrier.wait)
+    engine: AsyncEngine
+    authority: CertificateAuthority
+    barrier: RoutingBarrier
+    session_limits: SessionLimits
+    notices: NoticeFeed
+    sends_email: bool
+    services: RegistryParts
+    #: Says which endpoints the router of this worker leaves out for the moment.
+    left_out: LeftOut
+
+
+def core_services(parts: CoreParts) -> CoreServices:
+    """Register every core service of the marketplace."""
+    engine, authority = parts.engine, parts.authority
+    commands = Commands(engine, effective=parts.barrier.wait)
     core = CoreServices(violations)
-    sessions = SessionParts(engine, PasswordHashing(), session_limits)
+    sessions = SessionParts(engine, PasswordHashing(), parts.session_limits)
     servicers: tuple[tuple[ModuleType, object], ...] = (
         (session_service_pb2, SessionServicer(commands, sessions)),
         (
@@ -70,14 +74,14 @@ def core_services(
             PartnerServicer(commands, Authority(authority, authority.trust_domain)),
         ),
         (interface_catalog_service_pb2, InterfaceCatalogServicer(commands)),
-        (service_registry_service_pb2, ServiceRegistry(commands, service_parts)),
-        (contract_service_pb2, ContractServicer(commands, left_out=left_out)),
+        (service_registry_service_pb2, ServiceRegistry(commands, parts.services)),
+        (contract_service_pb2, ContractServicer(commands, left_out=parts.left_out)),
         (transaction_service_pb2, TransactionServicer(engine)),
         (service_request_service_pb2, ServiceRequestServicer(commands)),
         (saved_search_service_pb2, SavedSearchServicer(commands)),
         (
             notification_service_pb2,
-            NotificationServicer(commands, notices, sends_email=sends_email),
+            NotificationServicer(commands, parts.notices, sends_email=parts.sends_email),
         ),
     )
     for module, servicer in servicers:

@@ -40,10 +40,11 @@ def start_delivery(stack: AsyncExitStack, settings: Settings, database_url: str)
         sender=smtp.sender,
         domain=settings.trust_domain,
     )
-    stack.push_async_callback(_ended, asyncio.create_task(delivery.run(), name="delivery"))
+    stack.push_async_callback(ended, asyncio.create_task(delivery.run(), name="delivery"))
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def ended(task: asyncio.Task[None]) -> None:
+    """End a task of the worker and wait for it."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

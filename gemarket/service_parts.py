@@ -14,8 +14,10 @@ from foundation.settings import Settings
 from gemarket.identity import Identity
 from gemarket.layout import Layout
 from gemarket.limits import endpoint_check
+from gemarket.notices import ended
 from marketplace.conformance_endpoint import Market
 from marketplace.conformance_runner import ConformanceRunner
+from marketplace.contract_housekeeping import ContractHousekeeping
 from marketplace.router.transport import ProviderTransport
 from marketplace.service_content import ContentLimits
 from marketplace.service_content_sweep import keep_sweeping, sweep_files
@@ -61,3 +63,9 @@ def open_registry_parts(
         publication_needs_operator=asked.publication_needs_operator,
         publication_needs_certification=asked.publication_needs_certification,
     )
+
+
+def start_contracts(stack: AsyncExitStack, engine: AsyncEngine) -> None:
+    """Start to apply what contracts agree on at its time; it ends with the stack."""
+    keeping = asyncio.create_task(ContractHousekeeping(engine).run(), name="contracts")
+    stack.push_async_callback(ended, keeping)

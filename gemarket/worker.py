@@ -22,7 +22,7 @@ from foundation.certificates import CertificateAuthority
 from foundation.database import connect_raw, open_engine
 from foundation.lifetime import wait_for_stop
 from foundation.settings import Settings
-from gemarket.core import add_health, add_reflection, core_services
+from gemarket.core import CoreParts, add_health, add_reflection, core_services
 from gemarket.layout import Layout
 from gemarket.limits import (
     admission_limits,
@@ -36,7 +36,7 @@ from gemarket.logs import configure_logs
 from gemarket.notices import open_notices, start_delivery
 from gemarket.registry import CurrentRegistry, FreshRoutes, KnownMethods, cut_refused
 from gemarket.rotation import keep_rotating, marketplace_certificate
-from gemarket.service_parts import open_registry_parts
+from gemarket.service_parts import open_registry_parts, start_contracts
 from gemarket.spans import open_spans
 from interceptors.access import AccessCheck
 from interceptors.admission import Admission
@@ -102,31 +102,25 @@ async def serve(config: WorkerConfig) -> None:
         stack.push_async_callback(feed.stop)
         notices = await open_notices(stack, config.database_url)
 
-        authority = CertificateAuthority.load(layout.authority)
         channels = _open_channels(stack, settings, layout)
-
-        routes = FreshRoutes(feed, limits.snapshot_max_age_s)
         lasting = session_limits(limits)
-        barrier, sends = RoutingBarrier(feed), settings.smtp is not None
-
-        def left_out(provider_id: str, endpoint: str) -> bool:
-            return router.leaves_out(provider_id, endpoint)
-
-        services = open_registry_parts(stack, settings, layout, engine, channels)
         core = core_services(
-            engine,
-            authority,
-            barrier,
-            lasting,
-            notices,
-            sends_email=sends,
-            left_out=left_out,
-            service_parts=services,
+            CoreParts(
+                engine=engine,
+                authority=CertificateAuthority.load(layout.authority),
+                barrier=RoutingBarrier(feed),
+                session_limits=lasting,
+                notices=notices,
+                sends_email=settings.smtp is not None,
+                services=open_registry_parts(stack, settings, layout, engine, channels),
+                left_out=lambda *which: router.leaves_out(*which),  # noqa: PLW0108  # made below
+            )
         )
         health = add_health(core, feed, limits.snapshot_max_age_s)
         add_reflection(core, feed)
         known = KnownMethods(core, feed)
         telemetry = Telemetry(metrics, known.is_known, tracer)
+        routes = FreshRoutes(feed, limits.snapshot_max_age_s)
         router = Router(routes.current, channels, log, router_limits(limits), telemetry)
 
         access = AccessCheck(core.access(), known.is_routed)
@@ -146,9 +140,8 @@ async def serve(config: WorkerConfig) -> None:
         feed.on_change.append(lambda change: cut_refused(change, check, live))
         chain = build_chain(parts, dispatch(core.methods(), router.serve))
         server = GrpcServer(chain, live, server_limits(limits), known.answers_one)
-        server.before_drain(health.enter_drain)
-        server.before_drain(admission.close)
-        server.before_drain(notices.enter_drain)
+        for step in (health.enter_drain, admission.close, notices.enter_drain):
+            server.before_drain(step)
         server.listen(config.address, _credentials(settings, layout, mutual=True))
         server.listen(config.session_address, _credentials(settings, layout, mutual=False))
         await server.start()
@@ -156,6 +149,7 @@ async def serve(config: WorkerConfig) -> None:
         for task in (rotating, check.watch(live), sessions.watch(live)):
             stack.callback(asyncio.create_task(task).cancel)
         start_delivery(stack, settings, config.database_url)
+        start_contracts(stack, engine)
 
         _spare_the_collector()
         sys.stdout.write("ready\n")

@@ -10,7 +10,7 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call, Handler, Interceptor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainParts:
     """The interceptors from the outermost inwards."""
 

@@ -34,6 +34,8 @@ class Actor:
     @property
     def name(self) -> str:
         """The name in histories: no operator can be taken for a partner of the same name."""
+        if self == MARKET:
+            return ""
         if not self.is_partner:
             return f"operator/{self.subject_id}"
         return f"{self.subject_id}:{self.user_name}" if self.user_name else self.subject_id
@@ -53,6 +55,10 @@ class Actor:
         if self.is_partner or not partner_id:
             raise not_found("partner")
         return partner_id
+
+
+#: Who takes the steps that come about by themselves, at an agreed instant.
+MARKET = Actor("", is_partner=False)
 
 
 def actor_of(call: Call) -> Actor:

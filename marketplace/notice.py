@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from marketplace.actor import Actor
+from marketplace.actor import MARKET, Actor
 from marketplace.contract import Contract, ContractStep
 from marketplace.partner import Partner, PartnerStep
 from marketplace.service import Service, ServiceStep
@@ -81,6 +81,7 @@ _CONTRACT_KINDS: Mapping[str, NoticeKind] = {
     ContractStep.SUSPENDED: NoticeKind.CONTRACT_SUSPENDED,
     ContractStep.RESUMED: NoticeKind.CONTRACT_RESUMED,
     ContractStep.TERMINATED: NoticeKind.CONTRACT_TERMINATED,
+    ContractStep.EXPIRED: NoticeKind.CONTRACT_TERMINATED,
 }
 #: Requesters are told of no other step: they do not even see the endpoint.
 _SERVICE_KINDS: Mapping[str, NoticeKind] = {
@@ -138,9 +139,9 @@ class Notice:
 
 
 def contract_notices(
-    contract: Contract, step: ContractStep, actor: Actor, now: datetime
+    contract: Contract, step: ContractStep, actor: Actor, now: datetime, detail: str = ""
 ) -> tuple[Notice, ...]:
-    """Tell both parties what happened to their contract."""
+    """Tell both parties what happened to their contract; `detail` is a sentence more."""
     words = step.value.lower().replace("_", " ")
     parties = (contract.requester_id, contract.provider_id)
     text = (
@@ -148,6 +149,7 @@ def contract_notices(
         f" {contract.service_id}: {words} by {_name(actor)}. It is"
         f" {contract.state.value.lower()} now."
     )
+    text = f"{text} {detail}" if detail else text
     return tuple(
         Notice(
             recipient_id=party,
@@ -275,6 +277,8 @@ def message_notices(
 
 
 def _name(actor: Actor) -> str:
+    if actor == MARKET:
+        return "the marketplace, as agreed"
     return actor.subject_id if actor.is_partner else "an operator of the marketplace"
 
 

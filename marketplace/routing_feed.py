@@ -4,7 +4,8 @@ Every change of the control plane raises the version and notifies in its own tra
 versions arrive one by one in the order of the commits. A version that is missing, a connection that
 was made anew, or a notification that makes no sense leads to a full load. A heartbeat finds a
 connection that is dead without saying so. While PostgreSQL is away the last snapshot stays; `age_s`
-says for how long.
+says for how long. What contracts agreed for an instant to come is applied at that instant by a
+timer, whether or not PostgreSQL is there.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.router.interface import compile_interface
 from marketplace.router.method_rules import InterfaceRules
-from marketplace.router.snapshot import RoutingSnapshot
+from marketplace.router.snapshot import RouteName, RoutingSnapshot
+from marketplace.router.target import Target
 from marketplace.routing_change import RoutingChange, parse_notification, united
+from marketplace.routing_clock import RoutingClock
 from marketplace.routing_peers import RoutingPeers
+from marketplace.routing_schedule import in_force
 from marketplace.storage_routing import APPLIED_CHANNEL, CHANNEL
 from marketplace.storage_snapshot import SnapshotStorage
 
@@ -72,7 +76,9 @@ class RoutingFeed:
         url: str,
         timing: FeedTiming | None = None,
         compile_set: Callable[[bytes], tuple[InterfaceRules, ...]] = compile_interface,
+        wall_s: Callable[[], float] = time.time,
     ) -> None:
+        """`wall_s` gives the seconds since 1970."""
         #: Called in the event loop after each new snapshot; must neither block nor raise.
         self.on_change: list[Callable[[FeedChange], None]] = []
         self._url = url
@@ -82,6 +88,7 @@ class RoutingFeed:
         self._snapshot = RoutingSnapshot()
         self._confirmed_s: float | None = None
         self._peers = RoutingPeers()
+        self._clock = RoutingClock(self._instant_came, wall_s)
         self._pending: deque[tuple[int, RoutingChange]] = deque()
         self._overflowed = False
         self._wake = asyncio.Event()
@@ -122,6 +129,7 @@ class RoutingFeed:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+        self._clock.stop()
 
     async def wait_for(self, version: int, timeout_s: float) -> None:
         """Wait until the snapshot has at least this version; raises TimeoutError."""
@@ -225,7 +233,7 @@ class RoutingFeed:
         names = set(change.routes)
         if change.services:
             names |= await storage.routes_of_services(change.services)
-        routes = await storage.routes(names) if names else {}
+        windows = await storage.windows(names) if names else {}
         owners = await storage.owners(change.owners) if change.owners else {}
         certificates = {}
         if change.certificates or change.partners:
@@ -235,6 +243,9 @@ class RoutingFeed:
             publications = await storage.interfaces(change.interfaces)
             compiled = await self._interfaces(storage, publications)
             interfaces = {rules.name: rules for rules in compiled}
+        # No waiting from here to the swap: an instant that comes meanwhile would be lost.
+        now_s = self._clock.put(windows)
+        routes = {name: in_force(found, now_s) or None for name, found in windows.items()}
         return self._snapshot.with_changes(
             version, routes=routes, interfaces=interfaces, owners=owners, certificates=certificates
         )
@@ -242,7 +253,7 @@ class RoutingFeed:
     async def _load(self, storage: SnapshotStorage) -> None:
         """Read everything and build a snapshot beside the event loop: it may take a second."""
         started_s = time.monotonic()
-        rows = await storage.everything()
+        rows = await storage.everything(self._clock.wall_s())
         interfaces = await self._interfaces(storage, rows.interfaces)
         current = set(rows.interfaces.values())
         self._compiled = {key: self._compiled[key] for key in current & self._compiled.keys()}
@@ -255,7 +266,9 @@ class RoutingFeed:
             certificates=rows.certificates,
         )
         self._confirmed_s = started_s
+        self._clock.restart(rows.timed)
         self._swap(snapshot, FeedChange(snapshot.version, certificates=True, interfaces=True))
+        self._clock.tick()
         self._log.info(
             "routing table loaded",
             version=snapshot.version,
@@ -292,6 +305,11 @@ class RoutingFeed:
         """Tell all workers which version this one has; also a sign of life."""
         word = self._peers.word(self._snapshot.version)
         await storage.tell(word, self._timing.heartbeat_timeout_s)
+
+    def _instant_came(self, routes: dict[RouteName, tuple[Target, ...] | None]) -> None:
+        """Follow what was agreed for an instant; the version stays, as nobody changed anything."""
+        snapshot = self._snapshot.with_changes(self._snapshot.version, routes=routes)
+        self._swap(snapshot, FeedChange(snapshot.version, certificates=False, interfaces=False))
 
     def _swap(self, snapshot: RoutingSnapshot, change: FeedChange) -> None:
         self._snapshot = snapshot

@@ -8,6 +8,7 @@ from dataclasses import replace
 from gem.marketplace.v1 import service_pb2
 from gem.marketplace.v1 import service_registry_service_pb2 as registry
 from interceptors.call import Call
+from marketplace.contract_framework import check_offering
 from marketplace.endpoint_policy import EndpointCheck
 from marketplace.interface_publication import render_interface
 from marketplace.partner import check_active
@@ -42,6 +43,7 @@ from marketplace.service_rendering import STATE, render_own_contract, render_ser
 from marketplace.service_search_servicer import ServiceSearchServicer
 from marketplace.service_version_servicer import ServiceVersionServicer
 from marketplace.storage_command import Commands, Work
+from marketplace.storage_framework import FrameworkStorage
 from marketplace.storage_interface import InterfaceStorage
 from marketplace.storage_paging import page_by_number
 from marketplace.storage_partner import PartnerStorage
@@ -97,6 +99,8 @@ class ServiceRegistryServicer(
             check_registration_contract(accepted, current)
             if refusal is not None:
                 raise refusal
+            framework = await FrameworkStorage(w.connection).get()
+            check_offering(request.offering, framework, "offering", plain=True)
             service = await self._new_service(w, request)
             service = replace(service, endpoint=endpoint, keywords=keywords)
             storage = ServiceStorage(w.connection)

@@ -92,9 +92,12 @@ class ServiceLevel:
     percentile_95_ms: int = 0
 
 
-def promised_service_level(terms: ContractTerms) -> ServiceLevel | None:  # noqa: ARG001  # below
-    """Give what the terms of a contract promise; None as long as terms have no such section."""
-    return None
+def promised_service_level(terms: ContractTerms) -> ServiceLevel | None:
+    """Give what the terms of a contract promise; None where they promise nothing."""
+    if not terms.HasField("service_level"):
+        return None
+    promised = terms.service_level
+    return ServiceLevel(promised.availability_permille, promised.percentile_95_ms)
 
 
 def month_bounds(month: str) -> tuple[datetime, datetime]:

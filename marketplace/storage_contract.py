@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,26 +15,20 @@ from foundation.errors import MarketError
 from gem.common.v1.paging_pb2 import PageInfo
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
-from marketplace.contract import Contract, ContractState, ContractStep
+from marketplace.contract import ENDED, Contract, ContractState, ContractStep
+from marketplace.contract_period import Ending, Period
+from marketplace.contract_schedule import due_at
 from marketplace.router.target import Price
 from marketplace.storage_paging import Page
 from marketplace.storage_price import price_columns
 from marketplace.storage_tables import CONTRACT, CONTRACT_EVENT
+from marketplace.storage_tables_contract import CONTRACT_REVISION, CONTRACT_SERVICE
 
-_PRICE = ("price_per_call_micros", "currency_code", "price_id")
-_COLUMNS = tuple(column for column in CONTRACT.c if column.name not in _PRICE)
+_UNREAD = ("price_per_call_micros", "currency_code", "price_id", "due_at")
+_COLUMNS = tuple(column for column in CONTRACT.c if column.name not in _UNREAD)
+_PERIOD = tuple(field.name for field in fields(Period))
 #: Lists leave out the terms: a page of them could be any size.
-_LIST_COLUMNS = tuple(column for column in _COLUMNS if column.name != "terms")
-
-
-@dataclass(frozen=True, slots=True)
-class ContractFilter:
-    """Conditions of a list of contracts, applied together; an empty one does not apply."""
-
-    requester_id: str = ""
-    provider_id: str = ""
-    service_id: str = ""
-    state: ContractState | None = None
+LIST_COLUMNS = tuple(column for column in _COLUMNS if column.name != "terms")
 
 
 class ContractStorage:
@@ -58,6 +52,7 @@ class ContractStorage:
             "terms": contract.terms,
             **price_columns(price),
             "created_at": contract.created_at,
+            **_dates(contract),
         }
         statement = insert(CONTRACT).values(row).on_conflict_do_nothing().returning(*_COLUMNS)
         added = (await self._connection.execute(statement)).one_or_none()
@@ -67,7 +62,7 @@ class ContractStorage:
                 "The partner has a contract for this service already.",
                 metadata={"kind": "contract"},
             )
-        return _contract(added)
+        return contract_of(added)
 
     async def get(self, contract_id: str) -> Contract:
         """Give a contract; raises MarketError NOT_FOUND."""
@@ -77,13 +72,44 @@ class ContractStorage:
         """Give a contract that nobody else changes until the transaction ends."""
         return await self._one(contract_id, lock=True)
 
-    async def set_state(
-        self, contract_id: str, state: ContractState, terminated_at: datetime | None
-    ) -> None:
-        """Write the state, and when it ended."""
-        statement = update(CONTRACT).where(CONTRACT.c.contract_id == contract_id)
-        values = {"state": state.value, "terminated_at": terminated_at}
+    async def overdue(self, requester_id: str, service_id: str, now: datetime) -> list[str]:
+        """Give contracts for a service that had a step to take by themselves before now."""
+        mine = (CONTRACT.c.requester_id == requester_id) & (CONTRACT.c.service_id == service_id)
+        query = select(CONTRACT.c.contract_id).where(mine, CONTRACT.c.due_at <= now)
+        return list(await self._connection.scalars(query))
+
+    async def covers(self, requester_id: str, service_id: str) -> bool:
+        """Say whether a contract of the requester that has not ended covers a service."""
+        added = select(CONTRACT_SERVICE.c.contract_id).where(
+            CONTRACT_SERVICE.c.service_id == service_id
+        )
+        query = select(CONTRACT.c.contract_id).where(
+            CONTRACT.c.requester_id == requester_id,
+            CONTRACT.c.state.not_in([state.value for state in ENDED]),
+            (CONTRACT.c.service_id == service_id) | CONTRACT.c.contract_id.in_(added),
+        )
+        return (await self._connection.execute(query.limit(1))).one_or_none() is not None
+
+    async def put(self, contract: Contract) -> None:
+        """Write where a contract stands; what was agreed first is never written again."""
+        statement = update(CONTRACT).where(CONTRACT.c.contract_id == contract.contract_id)
+        values = {
+            "state": contract.state.value,
+            "terminated_at": contract.terminated_at,
+            **_dates(contract),
+        }
+        del values["starts_at"]
         await self._connection.execute(statement.values(values))
+
+    async def with_terms(self, contract: Contract) -> Contract:
+        """Give a contract with the terms of its revision; the first is in the row itself."""
+        if contract.revision == 1:
+            return contract
+        query = select(CONTRACT_REVISION.c.terms).where(
+            CONTRACT_REVISION.c.contract_id == contract.contract_id,
+            CONTRACT_REVISION.c.revision == contract.revision,
+        )
+        return replace(contract, terms=(await self._connection.execute(query)).scalar_one())
 
     async def remember(
         self, contract: Contract, step: ContractStep, actor: Actor, now: datetime
@@ -98,24 +124,6 @@ class ContractStorage:
         }
         await self._connection.execute(insert(CONTRACT_EVENT).values(row))
 
-    async def page(
-        self, page: Page[int], condition: ContractFilter, actor: Actor
-    ) -> tuple[list[Contract], PageInfo]:
-        """List the contracts that the actor may see, in contract order, with empty terms."""
-        query = select(*_LIST_COLUMNS)
-        if actor.is_partner:
-            mine = CONTRACT.c.requester_id == actor.subject_id
-            query = query.where(mine | (CONTRACT.c.provider_id == actor.subject_id))
-        for name in ("requester_id", "provider_id", "service_id"):
-            value = getattr(condition, name)
-            if value:
-                query = query.where(CONTRACT.c[name] == value)
-        if condition.state is not None:
-            query = query.where(CONTRACT.c.state == condition.state.value)
-        rows = (await self._connection.execute(page.of(query, CONTRACT.c.position))).all()
-        shown, info = page.cut(rows, lambda row: int(row.position))
-        return [_contract(row) for row in shown], info
-
     async def events(
         self, page: Page[int], contract_id: str
     ) -> tuple[Sequence[Row[Any]], PageInfo]:
@@ -125,6 +133,12 @@ class ContractStorage:
         rows = (await self._connection.execute(query)).all()
         return page.cut(rows, lambda row: int(row.position))
 
+    async def latest_events(self, contract_id: str, most: int) -> Sequence[Row[Any]]:
+        """Give the latest entries of the history, the latest first."""
+        query = select(CONTRACT_EVENT).where(CONTRACT_EVENT.c.contract_id == contract_id)
+        query = query.order_by(CONTRACT_EVENT.c.position.desc()).limit(most)
+        return (await self._connection.execute(query)).all()
+
     async def _one(self, contract_id: str, *, lock: bool) -> Contract:
         query = select(*_COLUMNS).where(CONTRACT.c.contract_id == contract_id)
         if lock:
@@ -132,9 +146,24 @@ class ContractStorage:
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise not_found("contract")
-        return _contract(row)
+        return await self.with_terms(contract_of(row))
 
 
-def _contract(row: Row[Any]) -> Contract:
+def contract_of(row: Row[Any]) -> Contract:
+    """Read a row; one of a list has no terms."""
     values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's public name for it
-    return Contract(**{"terms": b"", **values, "state": ContractState(row.state)})
+    dates = {name: values.pop(name) for name in _PERIOD}
+    period = Period(**{**dates, "ending": Ending(dates["ending"])})
+    values = {"terms": b"", **values, "state": ContractState(row.state), "period": period}
+    return Contract(**values)
+
+
+def _dates(contract: Contract) -> dict[str, Any]:
+    dates = {name: getattr(contract.period, name) for name in _PERIOD}
+    return {
+        **dates,
+        "ending": contract.period.ending.value,
+        "revision": contract.revision,
+        "changes_at": contract.changes_at,
+        "due_at": due_at(contract),
+    }

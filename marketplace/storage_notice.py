@@ -17,6 +17,7 @@ from marketplace.notice import DEFAULT_PREFERENCES, Notice, NoticeKind, Preferen
 from marketplace.partner import PartnerState
 from marketplace.storage_paging import Page
 from marketplace.storage_tables import CONTRACT, NOTICE, NOTICE_PREFERENCE, PARTNER
+from marketplace.storage_tables_contract import CONTRACT_SERVICE
 
 #: The PostgreSQL channel on which those who follow an inbox hear its owner's id.
 CHANNEL = "gem_notice"
@@ -97,7 +98,11 @@ async def tell(connection: AsyncConnection, notices: Iterable[Notice]) -> None:
 
 async def requesters_of(connection: AsyncConnection, service_id: str) -> list[str]:
     """Give the partners that have a contract for a service in force."""
-    mine = (CONTRACT.c.service_id == service_id) & (CONTRACT.c.state != "TERMINATED")
+    added = select(CONTRACT_SERVICE.c.contract_id).where(
+        CONTRACT_SERVICE.c.service_id == service_id
+    )
+    covers = (CONTRACT.c.service_id == service_id) | CONTRACT.c.contract_id.in_(added)
+    mine = covers & CONTRACT.c.state.not_in(["TERMINATED", "EXPIRED"])
     query = select(CONTRACT.c.requester_id).where(mine).distinct()
     return list(await connection.scalars(query.order_by(CONTRACT.c.requester_id)))
 

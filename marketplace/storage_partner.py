@@ -203,7 +203,7 @@ class PartnerStorage:
     async def contracts_in_force(self, partner_id: str) -> tuple[list[str], int]:
         """Give the first ids and the number of the contracts to which a partner is a party."""
         party = (CONTRACT.c.requester_id == partner_id) | (CONTRACT.c.provider_id == partner_id)
-        mine = party & (CONTRACT.c.state != "TERMINATED")
+        mine = party & CONTRACT.c.state.not_in(["TERMINATED", "EXPIRED"])
         query = select(CONTRACT.c.contract_id).where(mine).order_by(CONTRACT.c.position)
         first = await self._connection.scalars(query.limit(BLOCKING_CONTRACTS_SHOWN))
         count = await self._connection.scalar(

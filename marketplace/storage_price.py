@@ -50,12 +50,18 @@ class PriceStorage:
         rows = (await self._connection.execute(query)).all()
         return {row.price_id: PriceModel.FromString(row.model) for row in rows}
 
-    async def prices_of(self, contract_id: str) -> list[tuple[int | None, datetime]]:
-        """Give which prices with an id a contract has had and since when; None is one without."""
+    async def prices_of(self, contract_id: str) -> list[list[tuple[int | None, datetime]]]:
+        """Give for each service which prices with an id a contract has had, and since when.
+
+        None is a price without an id.
+        """
         columns = CONTRACT_PRICE.c
-        query = select(columns.price_id, columns.effective_at)
+        query = select(columns.service_id, columns.price_id, columns.effective_at)
         query = query.where(columns.contract_id == contract_id).order_by(columns.position)
-        return [(row[0], row[1]) for row in await self._connection.execute(query)]
+        found: dict[str, list[tuple[int | None, datetime]]] = {}
+        for service_id, price_id, since in await self._connection.execute(query):
+            found.setdefault(service_id, []).append((price_id, since))
+        return list(found.values())
 
     async def in_force(self, contract_id: str) -> list[Interval]:
         """Give when a contract was in force, by its history."""

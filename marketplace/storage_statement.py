@@ -38,12 +38,13 @@ async def charges_for(
         PricedEntries(row[0], row[1], row[2], None if row[3] is None else int(row[3]), int(row[4]))
         for row in found
     ]
-    since = await prices.prices_of(contract_id)
+    of_services = await prices.prices_of(contract_id)
     days: Counter[int] = Counter()
-    if since:
+    if of_services:
         intervals = await prices.in_force(contract_id)
         begun = min(period.end, now.astimezone(UTC) + timedelta(days=1))
-        days = days_by_price(intervals, since, period.start, begun)
+        for since in of_services:
+            days.update(days_by_price(intervals, since, period.start, begun))
     ids = {each.price_id for each in entries if each.price_id is not None} | days.keys()
     models = await prices.models(ids) if ids else {}
     length = (period.end - period.start).days

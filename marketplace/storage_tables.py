@@ -175,6 +175,8 @@ OFFERING = _table(
     Column("terms", LargeBinary, nullable=False),
     Column("created_at", _TIME, nullable=False),
     Column("withdrawn_at", _TIME),
+    Column("revision", Integer, nullable=False),
+    Column("previous_offering_id", Text),
 )
 
 CONTRACT = _table(
@@ -192,6 +194,16 @@ CONTRACT = _table(
     Column("price_id", BigInteger),
     Column("created_at", _TIME, nullable=False),
     Column("terminated_at", _TIME),
+    Column("starts_at", _TIME),
+    Column("ends_at", _TIME),
+    Column("ending", Text, nullable=False),
+    Column("prolongation_days", Integer, nullable=False),
+    Column("trial_ends_at", _TIME),
+    Column("trial_pending", Boolean, nullable=False),
+    Column("remind_at", _TIME),
+    Column("changes_at", _TIME),
+    Column("due_at", _TIME),
+    Column("revision", Integer, nullable=False),
 )
 CONTRACT_EVENT = _event_table("contract_event", "contract_id")
 

@@ -22,6 +22,7 @@ CONTRACT_PRICE = Table(
     METADATA,
     Column("position", BigInteger, primary_key=True),
     Column("contract_id", Text, nullable=False),
+    Column("service_id", Text, nullable=False),
     Column("price_id", BigInteger),
     Column("effective_at", _TIME, nullable=False),
 )

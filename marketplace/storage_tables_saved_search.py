@@ -1,4 +1,4 @@
-"""The table of saved searches as queries name it; migration 0013 makes it."""
+"""The table of saved searches as queries name it; migration 0009 makes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables around services as queries name them; migration 0008 is what makes them."""
+"""The tables around services as queries name them; migration 0012 is what makes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of requests for new services as queries name them; migration 0013 makes them."""
+"""The tables of requests for new services as queries name them; migration 0009 makes them."""
 
 from __future__ import annotations
 

@@ -26,13 +26,14 @@ from gem.marketplace.v1 import (
     service_request_service_pb2,
 )
 from gem.options.v1.options_pb2 import AccessRole, PartnerRole
+from gemarket.options import LOOPBACK_NETWORKS
 from interceptors.access import AccessCheck
 from interceptors.call import Caller, Handler
 from interceptors.core_services import CoreServices
 from marketplace.certificate_servicer import Authority
 from marketplace.conformance_endpoint import Market
 from marketplace.contract_servicer import ContractServicer
-from marketplace.endpoint_policy import EndpointCheck
+from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
 from marketplace.interface_catalog_servicer import InterfaceCatalogServicer
 from marketplace.notice_feed import NoticeFeed
 from marketplace.notification_servicer import NotificationServicer
@@ -111,6 +112,8 @@ class ControlPlane:
         self.now: datetime | None = None
         #: Addresses of host names; any other name has a public one.
         self.hosts: dict[str, list[str]] = {}
+        #: Public addresses and this machine, where the endpoints of tests are.
+        self.endpoints = EndpointCheck(EndpointPolicy(LOOPBACK_NETWORKS), resolve=self._resolve)
         self._numbers = itertools.count(1)
         self._core = CoreServices(violations)
         self._replaced: dict[str, Handler] = {}
@@ -126,7 +129,7 @@ class ControlPlane:
                 commands,
                 RegistryParts(
                     self.runner,
-                    endpoints=EndpointCheck(resolve=self._resolve),
+                    endpoints=self.endpoints,
                     publication_needs_operator=publication_needs_operator,
                 ),
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -110,7 +111,7 @@ class RoutedMarket:
     async def planned(self, key: str = "") -> dict[str, list[str]]:
         """Give the contracts by which the router would ask now, by a snapshot loaded now."""
         async with connected(self.url) as connection:
-            rows = await SnapshotStorage(connection).everything()
+            rows = await SnapshotStorage(connection).everything(time.time())
         rules = interface(BODY)
         snapshot = RoutingSnapshot(
             rows.version, interfaces=[rules], routes=rows.routes, owners=rows.owners

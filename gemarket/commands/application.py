@@ -11,6 +11,7 @@ from gemarket.commands import (
     authority,
     call,
     conformance,
+    contracts,
     demo,
     doctor,
     explain_route,
@@ -61,6 +62,7 @@ application.command("call")(call.call)
 application.command("doctor")(doctor.doctor)
 application.command("explain-route")(explain_route.explain_route)
 application.add_typer(authority.application, name="ca")
+application.add_typer(contracts.application, name="contracts")
 application.add_typer(imports.application, name="import")
 application.add_typer(transactions.application, name="transactions")
 application.add_typer(log.application, name="log")

@@ -45,6 +45,7 @@ COUNTS = {
         "phases",
     ),
     *("positions", "weekday", "weekdays"),
+    "revision",
 }
 
 SIGNED = {

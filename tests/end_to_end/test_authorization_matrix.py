@@ -22,6 +22,7 @@ from gemarket.client import ReflectionClient
 from gemarket.identity import Identity, channel_credentials
 from tests.end_to_end.authorization import MATRIX as CORE_MATRIX
 from tests.end_to_end.authorization_certification import CERTIFICATION_MATRIX
+from tests.end_to_end.authorization_contracts import CONTRACT_MATRIX
 from tests.end_to_end.authorization_notices import NOTICE_MATRIX
 from tests.end_to_end.authorization_requests import REQUEST_MATRIX
 from tests.end_to_end.authorization_routes import ROUTE_MATRIX
@@ -44,6 +45,7 @@ MATRIX = {
     **REQUEST_MATRIX,
     **CERTIFICATION_MATRIX,
     **SERVICE_MATRIX,
+    **CONTRACT_MATRIX,
     **CORE_MATRIX,
 }
 

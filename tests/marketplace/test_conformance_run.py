@@ -25,8 +25,6 @@ from tests.control_plane import EVSE_OPERATOR, TECHNICAL, ControlPlane
 from tests.hostile_provider import HostileProvider, Mode, server_tls
 from tests.identities import TRUST_DOMAIN, Identity, MakeIdentity
 
-pytestmark = pytest.mark.usecase(1501)
-
 PASSED = wire.CONFORMANCE_OUTCOME_PASSED
 FAILED = wire.CONFORMANCE_OUTCOME_FAILED
 SKIPPED = wire.CONFORMANCE_OUTCOME_SKIPPED

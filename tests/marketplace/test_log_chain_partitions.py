@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usecase(1242)
 DAY = date(2026, 12, 30)
 FIRST_NS = number_of(DAY) * DAY_NS
 #: The last step of the schema that knew no chains.
-BEFORE = "0011"
+BEFORE = "0007"
 
 
 async def test_a_chain_goes_with_its_day_and_ends_with_it(

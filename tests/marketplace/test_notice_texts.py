@@ -59,10 +59,17 @@ def recipients(notices: tuple[Notice, ...]) -> list[str]:
     return [notice.recipient_id for notice in notices]
 
 
+#: What comes otherwise without a wish: who is not admitted yet, or never will be, has no inbox.
+_OTHERWISE = {
+    NoticeKind.PARTNER_REGISTERED: (True, True),
+    NoticeKind.REGISTRATION_REFUSED: (False, True),
+}
+
+
 def test_every_kind_comes_into_the_inbox_and_not_by_mail_unless_it_is_wished() -> None:
     assert DEFAULT_PREFERENCES.keys() == set(NoticeKind)
-    for preference in DEFAULT_PREFERENCES.values():
-        assert (preference.inbox, preference.email) == (True, False)
+    for kind, preference in DEFAULT_PREFERENCES.items():
+        assert (preference.inbox, preference.email) == _OTHERWISE.get(kind, (True, False))
 
 
 def test_no_partner_can_have_the_operators_inbox() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.router.target import Price
 from marketplace.router.unit_price import UnitPrice
+from marketplace.routing_schedule import in_force
 from marketplace.storage_snapshot import SnapshotStorage
 from tests.control_plane import EVSE_OPERATOR, EVSP, INTERFACE, TERMS, ControlPlane, fields_of
 from tests.transaction_log_support import connected
@@ -51,10 +53,13 @@ async def in_market(plane: ControlPlane) -> None:
 async def routed(url: str) -> dict[str, Price]:
     """Give the prices by which the router would route, by contract, however it loads them."""
     async with connected(url) as connection:
-        storage = SnapshotStorage(connection)
-        everything = {t.contract_id: t.price for _, _, t in (await storage.everything()).routes}
+        storage, now_s = SnapshotStorage(connection), time.time()
+        everything = {
+            t.contract_id: t.price for _, _, t in (await storage.everything(now_s)).routes
+        }
         name = ("evsp", INTERFACE)
-        some = {t.contract_id: t.price for t in (await storage.routes([name]))[name] or ()}
+        windows = (await storage.windows([name]))[name]
+        some = {target.contract_id: target.price for target in in_force(windows, now_s)}
     assert everything == some
     return everything
 

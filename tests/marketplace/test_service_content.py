@@ -318,7 +318,7 @@ async def test_services_and_providers_keep_so_much_and_no_more(plane: ControlPla
     limits = ContentLimits(
         file_bytes=1000, service_bytes=1500, provider_bytes=2200, service_files=3
     )
-    parts_of = RegistryParts(plane.runner, content=limits)
+    parts_of = RegistryParts(plane.runner, endpoints=plane.endpoints, content=limits)
     plane.serve("ServiceRegistryService", ServiceRegistry(Commands(plane.engine), parts_of))
     first, second = await plane.register_service("volt"), await plane.register_service("volt")
     with pytest.raises(MarketError, check=TOO_LARGE):

@@ -52,8 +52,8 @@ INSERT INTO marketplace.contract_event (contract_id, kind, state, actor, occurre
 VALUES ('contract-1', $1, $1, 'evsp', $2)
 """
 _PRICE = """
-INSERT INTO marketplace.contract_price (contract_id, price_id, effective_at)
-VALUES ('contract-1', $1, $2)
+INSERT INTO marketplace.contract_price (contract_id, service_id, price_id, effective_at)
+VALUES ('contract-1', 'service-1', $1, $2)
 """
 
 

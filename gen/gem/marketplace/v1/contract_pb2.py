@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.common.v1 import money_pb2 as gem_dot_common_dot_v1_dot_money__pb2
 from gem.marketplace.v1 import price_pb2 as gem_dot_marketplace_dot_v1_dot_price__pb2
+from gem.marketplace.v1 import contract_section_pb2 as gem_dot_marketplace_dot_v1_dot_contract__section__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gem/marketplace/v1/contract.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\x1a\x1egem/marketplace/v1/price.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x04\n\nPriceModel\x12\x33\n\x04\x66ree\x18\x01 \x01(\x0b\x32#.gem.marketplace.v1.PriceModel.FreeH\x00\x12:\n\x08per_call\x18\x02 \x01(\x0b\x32&.gem.marketplace.v1.PriceModel.PerCallH\x00\x12\x34\n\x08per_unit\x18\x03 \x01(\x0b\x32 .gem.marketplace.v1.PerUnitPriceH\x00\x12\x36\n\tper_month\x18\x04 \x01(\x0b\x32!.gem.marketplace.v1.PerMonthPriceH\x00\x12\x31\n\x06tiered\x18\x05 \x01(\x0b\x32\x1f.gem.marketplace.v1.TieredPriceH\x00\x1a\x06\n\x04\x46ree\x1a\xce\x01\n\x07PerCall\x12\xc2\x01\n\x05price\x18\x01 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x91\x01\n\x12price.not_negative\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\x42\x0e\n\x05model\x12\x05\xbaH\x02\x08\x01\"\x8c\x01\n\x0f\x43ontractSection\x12\x31\n\nsection_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,63}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12\x10\n\x08required\x18\x04 \x01(\x08\"\x87\x02\n\rOfferingTerms\x12\x41\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x35\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModelB\x06\xbaH\x03\xc8\x01\x01:|\xbaHy\x1aw\n\x1aoffering_terms.section_ids\x12,no two sections may have the same section_id\x1a+this.sections.map(s, s.section_id).unique()\"\xa8\x01\n\x08Offering\x12\x1c\n\x0boffering_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nservice_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x05terms\x18\x03 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTerms\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x02\n\rContractTerms\x12?\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12-\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModel\x12 \n\x0einterface_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x11interface_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1f\n\rservice_title\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12 \n\x0fservice_version\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xf3\x02\n\x08\x43ontract\x12\x1c\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0boffering_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x06 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x05terms\x18\x07 \x01(\x0b\x32!.gem.marketplace.v1.ContractTerms\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eterminate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd2\x01\n\rContractEvent\x12=\n\x04kind\x18\x01 \x01(\x0e\x32%.gem.marketplace.v1.ContractEventKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\x05state\x18\x02 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x16\n\x05\x61\x63tor\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x87\x01\n\rContractState\x12\x1e\n\x1a\x43ONTRACT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONTRACT_STATE_ACTIVE\x10\x01\x12\x1c\n\x18\x43ONTRACT_STATE_SUSPENDED\x10\x02\x12\x1d\n\x19\x43ONTRACT_STATE_TERMINATED\x10\x03*\xc1\x01\n\x11\x43ontractEventKind\x12#\n\x1f\x43ONTRACT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_CREATED\x10\x01\x12!\n\x1d\x43ONTRACT_EVENT_KIND_SUSPENDED\x10\x02\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_RESUMED\x10\x03\x12\"\n\x1e\x43ONTRACT_EVENT_KIND_TERMINATED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gem/marketplace/v1/contract.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19gem/common/v1/money.proto\x1a\x1egem/marketplace/v1/price.proto\x1a)gem/marketplace/v1/contract_section.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x04\n\nPriceModel\x12\x33\n\x04\x66ree\x18\x01 \x01(\x0b\x32#.gem.marketplace.v1.PriceModel.FreeH\x00\x12:\n\x08per_call\x18\x02 \x01(\x0b\x32&.gem.marketplace.v1.PriceModel.PerCallH\x00\x12\x34\n\x08per_unit\x18\x03 \x01(\x0b\x32 .gem.marketplace.v1.PerUnitPriceH\x00\x12\x36\n\tper_month\x18\x04 \x01(\x0b\x32!.gem.marketplace.v1.PerMonthPriceH\x00\x12\x31\n\x06tiered\x18\x05 \x01(\x0b\x32\x1f.gem.marketplace.v1.TieredPriceH\x00\x1a\x06\n\x04\x46ree\x1a\xce\x01\n\x07PerCall\x12\xc2\x01\n\x05price\x18\x01 \x01(\x0b\x32\x14.gem.common.v1.MoneyB\x9c\x01\xbaH\x98\x01\xba\x01\x91\x01\n\x12price.not_negative\x12;a price must not be negative, nor more than a million units\x1a>this.amount_micros >= 0 && this.amount_micros <= 1000000000000\xc8\x01\x01\x42\x0e\n\x05model\x12\x05\xbaH\x02\x08\x01\"\xd1\x03\n\x0f\x43ontractSection\x12\x31\n\nsection_id\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9-]{0,63}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01\x12\x10\n\x08required\x18\x04 \x01(\x08\x12%\n\x14\x66ramework_section_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x04term\x18\x06 \x01(\x0b\x32 .gem.marketplace.v1.ContractTermH\x00\x12\x34\n\x06notice\x18\x07 \x01(\x0b\x32\".gem.marketplace.v1.ContractNoticeH\x00\x12\x32\n\x05trial\x18\x08 \x01(\x0b\x32!.gem.marketplace.v1.ContractTrialH\x00\x12\x41\n\rservice_level\x18\t \x01(\x0b\x32(.gem.marketplace.v1.PromisedServiceLevelH\x00\x12\x34\n\x08purposes\x18\n \x01(\x0b\x32 .gem.marketplace.v1.DataPurposesH\x00\x42\x07\n\x05value\"\xab\x02\n\rOfferingTerms\x12\x41\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x35\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModelB\x06\xbaH\x03\xc8\x01\x01\x12\"\n\x11\x66ramework_version\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00:|\xbaHy\x1aw\n\x1aoffering_terms.section_ids\x12,no two sections may have the same section_id\x1a+this.sections.map(s, s.section_id).unique()\"\x9d\x02\n\x08Offering\x12\x1c\n\x0boffering_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nservice_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x30\n\x05terms\x18\x03 \x01(\x0b\x32!.gem.marketplace.v1.OfferingTerms\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x08revision\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12%\n\x14previous_offering_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x31\n\rwithdraw_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc2\x02\n\x0c\x41\x64\x64\x65\x64Service\x12\x1b\n\nservice_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0boffering_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12 \n\x0einterface_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x11interface_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1f\n\rservice_title\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12 \n\x0fservice_version\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12?\n\x08sections\x18\x07 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12-\n\x05price\x18\x08 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModel\"\x8f\x05\n\rContractTerms\x12?\n\x08sections\x18\x01 \x03(\x0b\x32#.gem.marketplace.v1.ContractSectionB\x08\xbaH\x05\x92\x01\x02\x10\x32\x12-\n\x05price\x18\x02 \x01(\x0b\x32\x1e.gem.marketplace.v1.PriceModel\x12 \n\x0einterface_name\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\"\n\x11interface_version\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x01\x12\x1f\n\rservice_title\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12 \n\x0fservice_version\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\"\n\x11\x66ramework_version\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\"\n\x11offering_revision\x18\x08 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12?\n\rservice_level\x18\t \x01(\x0b\x32(.gem.marketplace.v1.PromisedServiceLevel\x12.\n\x04term\x18\n \x01(\x0b\x32 .gem.marketplace.v1.ContractTerm\x12\x32\n\x06notice\x18\x0b \x01(\x0b\x32\".gem.marketplace.v1.ContractNotice\x12\x30\n\x05trial\x18\x0c \x01(\x0b\x32!.gem.marketplace.v1.ContractTrial\x12\"\n\x08purposes\x18\r \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\xc8\x01\x12\x42\n\x0e\x61\x64\x64\x65\x64_services\x18\x0e \x03(\x0b\x32 .gem.marketplace.v1.AddedServiceB\x08\xbaH\x05\x92\x01\x02\x10\n\"\xfd\x04\n\x08\x43ontract\x12\x1c\n\x0b\x63ontract_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1c\n\x0boffering_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x06 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x05terms\x18\x07 \x01(\x0b\x32!.gem.marketplace.v1.ContractTerms\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eterminate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x06\x65nding\x18\x0c \x01(\x0e\x32\".gem.marketplace.v1.ContractEndingB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x32\n\x0etrial_end_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x08revision\x18\x0e \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1d\n\x0cterms_digest\x18\x0f \x01(\x0c\x42\x07\xbaH\x04z\x02\x18 \"\xd2\x01\n\rContractEvent\x12=\n\x04kind\x18\x01 \x01(\x0e\x32%.gem.marketplace.v1.ContractEventKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12:\n\x05state\x18\x02 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x16\n\x05\x61\x63tor\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbf\x01\n\rContractState\x12\x1e\n\x1a\x43ONTRACT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONTRACT_STATE_ACTIVE\x10\x01\x12\x1c\n\x18\x43ONTRACT_STATE_SUSPENDED\x10\x02\x12\x1d\n\x19\x43ONTRACT_STATE_TERMINATED\x10\x03\x12\x1a\n\x16\x43ONTRACT_STATE_PENDING\x10\x04\x12\x1a\n\x16\x43ONTRACT_STATE_EXPIRED\x10\x05*\xb5\x06\n\x11\x43ontractEventKind\x12#\n\x1f\x43ONTRACT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_CREATED\x10\x01\x12!\n\x1d\x43ONTRACT_EVENT_KIND_SUSPENDED\x10\x02\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_RESUMED\x10\x03\x12\"\n\x1e\x43ONTRACT_EVENT_KIND_TERMINATED\x10\x04\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_STARTED\x10\x05\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_EXPIRED\x10\x06\x12!\n\x1d\x43ONTRACT_EVENT_KIND_PROLONGED\x10\x07\x12#\n\x1f\x43ONTRACT_EVENT_KIND_TRIAL_ENDED\x10\x08\x12 \n\x1c\x43ONTRACT_EVENT_KIND_REMINDED\x10\t\x12$\n CONTRACT_EVENT_KIND_NOTICE_GIVEN\x10\n\x12\x1f\n\x1b\x43ONTRACT_EVENT_KIND_CHANGED\x10\x0b\x12%\n!CONTRACT_EVENT_KIND_SERVICE_ADDED\x10\x0c\x12(\n$CONTRACT_EVENT_KIND_CHANGE_REQUESTED\x10\r\x12-\n)CONTRACT_EVENT_KIND_TERMINATION_REQUESTED\x10\x0e\x12.\n*CONTRACT_EVENT_KIND_PROLONGATION_REQUESTED\x10\x0f\x12*\n&CONTRACT_EVENT_KIND_ADDITION_REQUESTED\x10\x10\x12(\n$CONTRACT_EVENT_KIND_REQUEST_ACCEPTED\x10\x11\x12(\n$CONTRACT_EVENT_KIND_REQUEST_REJECTED\x10\x12\x12\'\n#CONTRACT_EVENT_KIND_REQUEST_REVOKED\x10\x13\x12&\n\"CONTRACT_EVENT_KIND_REQUEST_LAPSED\x10\x14*\x8c\x01\n\x0e\x43ontractEnding\x12\x1f\n\x1b\x43ONTRACT_ENDING_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONTRACT_ENDING_EXPIRES\x10\x01\x12\x1c\n\x18\x43ONTRACT_ENDING_PROLONGS\x10\x02\x12\x1e\n\x1a\x43ONTRACT_ENDING_TERMINATES\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,16 +46,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTSECTION'].fields_by_name['title']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_CONTRACTSECTION'].fields_by_name['text']._loaded_options = None
   _globals['_CONTRACTSECTION'].fields_by_name['text']._serialized_options = b'\272H\010r\006\020\001\030\240\234\001'
+  _globals['_CONTRACTSECTION'].fields_by_name['framework_section_id']._loaded_options = None
+  _globals['_CONTRACTSECTION'].fields_by_name['framework_section_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_OFFERINGTERMS'].fields_by_name['sections']._loaded_options = None
   _globals['_OFFERINGTERMS'].fields_by_name['sections']._serialized_options = b'\272H\007\222\001\004\010\001\0202'
   _globals['_OFFERINGTERMS'].fields_by_name['price']._loaded_options = None
   _globals['_OFFERINGTERMS'].fields_by_name['price']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_OFFERINGTERMS'].fields_by_name['framework_version']._loaded_options = None
+  _globals['_OFFERINGTERMS'].fields_by_name['framework_version']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_OFFERINGTERMS']._loaded_options = None
   _globals['_OFFERINGTERMS']._serialized_options = b'\272Hy\032w\n\032offering_terms.section_ids\022,no two sections may have the same section_id\032+this.sections.map(s, s.section_id).unique()'
   _globals['_OFFERING'].fields_by_name['offering_id']._loaded_options = None
   _globals['_OFFERING'].fields_by_name['offering_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_OFFERING'].fields_by_name['service_id']._loaded_options = None
   _globals['_OFFERING'].fields_by_name['service_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_OFFERING'].fields_by_name['revision']._loaded_options = None
+  _globals['_OFFERING'].fields_by_name['revision']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_OFFERING'].fields_by_name['previous_offering_id']._loaded_options = None
+  _globals['_OFFERING'].fields_by_name['previous_offering_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ADDEDSERVICE'].fields_by_name['service_id']._loaded_options = None
+  _globals['_ADDEDSERVICE'].fields_by_name['service_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ADDEDSERVICE'].fields_by_name['offering_id']._loaded_options = None
+  _globals['_ADDEDSERVICE'].fields_by_name['offering_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ADDEDSERVICE'].fields_by_name['interface_name']._loaded_options = None
+  _globals['_ADDEDSERVICE'].fields_by_name['interface_name']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_ADDEDSERVICE'].fields_by_name['interface_version']._loaded_options = None
+  _globals['_ADDEDSERVICE'].fields_by_name['interface_version']._serialized_options = b'\272H\004\032\002(\001'
+  _globals['_ADDEDSERVICE'].fields_by_name['service_title']._loaded_options = None
+  _globals['_ADDEDSERVICE'].fields_by_name['service_title']._serialized_options = b'\272H\005r\003\030\310\001'
+  _globals['_ADDEDSERVICE'].fields_by_name['service_version']._loaded_options = None
+  _globals['_ADDEDSERVICE'].fields_by_name['service_version']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_ADDEDSERVICE'].fields_by_name['sections']._loaded_options = None
+  _globals['_ADDEDSERVICE'].fields_by_name['sections']._serialized_options = b'\272H\005\222\001\002\0202'
   _globals['_CONTRACTTERMS'].fields_by_name['sections']._loaded_options = None
   _globals['_CONTRACTTERMS'].fields_by_name['sections']._serialized_options = b'\272H\005\222\001\002\0202'
   _globals['_CONTRACTTERMS'].fields_by_name['interface_name']._loaded_options = None
@@ -65,6 +88,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTTERMS'].fields_by_name['service_title']._serialized_options = b'\272H\005r\003\030\310\001'
   _globals['_CONTRACTTERMS'].fields_by_name['service_version']._loaded_options = None
   _globals['_CONTRACTTERMS'].fields_by_name['service_version']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_CONTRACTTERMS'].fields_by_name['framework_version']._loaded_options = None
+  _globals['_CONTRACTTERMS'].fields_by_name['framework_version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_CONTRACTTERMS'].fields_by_name['offering_revision']._loaded_options = None
+  _globals['_CONTRACTTERMS'].fields_by_name['offering_revision']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_CONTRACTTERMS'].fields_by_name['purposes']._loaded_options = None
+  _globals['_CONTRACTTERMS'].fields_by_name['purposes']._serialized_options = b'\272H\r\222\001\n\020\364\003\"\005r\003\030\310\001'
+  _globals['_CONTRACTTERMS'].fields_by_name['added_services']._loaded_options = None
+  _globals['_CONTRACTTERMS'].fields_by_name['added_services']._serialized_options = b'\272H\005\222\001\002\020\n'
   _globals['_CONTRACT'].fields_by_name['contract_id']._loaded_options = None
   _globals['_CONTRACT'].fields_by_name['contract_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_CONTRACT'].fields_by_name['requester_id']._loaded_options = None
@@ -77,32 +108,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACT'].fields_by_name['offering_id']._serialized_options = b'\272H\004r\002\030@'
   _globals['_CONTRACT'].fields_by_name['state']._loaded_options = None
   _globals['_CONTRACT'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CONTRACT'].fields_by_name['ending']._loaded_options = None
+  _globals['_CONTRACT'].fields_by_name['ending']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CONTRACT'].fields_by_name['revision']._loaded_options = None
+  _globals['_CONTRACT'].fields_by_name['revision']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_CONTRACT'].fields_by_name['terms_digest']._loaded_options = None
+  _globals['_CONTRACT'].fields_by_name['terms_digest']._serialized_options = b'\272H\004z\002\030 '
   _globals['_CONTRACTEVENT'].fields_by_name['kind']._loaded_options = None
   _globals['_CONTRACTEVENT'].fields_by_name['kind']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CONTRACTEVENT'].fields_by_name['state']._loaded_options = None
   _globals['_CONTRACTEVENT'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CONTRACTEVENT'].fields_by_name['actor']._loaded_options = None
   _globals['_CONTRACTEVENT'].fields_by_name['actor']._serialized_options = b'\272H\004r\002\030@'
-  _globals['_CONTRACTSTATE']._serialized_start=2135
-  _globals['_CONTRACTSTATE']._serialized_end=2270
-  _globals['_CONTRACTEVENTKIND']._serialized_start=2273
-  _globals['_CONTRACTEVENTKIND']._serialized_end=2466
-  _globals['_PRICEMODEL']._serialized_start=179
-  _globals['_PRICEMODEL']._serialized_end=698
-  _globals['_PRICEMODEL_FREE']._serialized_start=467
-  _globals['_PRICEMODEL_FREE']._serialized_end=473
-  _globals['_PRICEMODEL_PERCALL']._serialized_start=476
-  _globals['_PRICEMODEL_PERCALL']._serialized_end=682
-  _globals['_CONTRACTSECTION']._serialized_start=701
-  _globals['_CONTRACTSECTION']._serialized_end=841
-  _globals['_OFFERINGTERMS']._serialized_start=844
-  _globals['_OFFERINGTERMS']._serialized_end=1107
-  _globals['_OFFERING']._serialized_start=1110
-  _globals['_OFFERING']._serialized_end=1278
-  _globals['_CONTRACTTERMS']._serialized_start=1281
-  _globals['_CONTRACTTERMS']._serialized_end=1545
-  _globals['_CONTRACT']._serialized_start=1548
-  _globals['_CONTRACT']._serialized_end=1919
-  _globals['_CONTRACTEVENT']._serialized_start=1922
-  _globals['_CONTRACTEVENT']._serialized_end=2132
+  _globals['_CONTRACTSTATE']._serialized_start=3638
+  _globals['_CONTRACTSTATE']._serialized_end=3829
+  _globals['_CONTRACTEVENTKIND']._serialized_start=3832
+  _globals['_CONTRACTEVENTKIND']._serialized_end=4653
+  _globals['_CONTRACTENDING']._serialized_start=4656
+  _globals['_CONTRACTENDING']._serialized_end=4796
+  _globals['_PRICEMODEL']._serialized_start=222
+  _globals['_PRICEMODEL']._serialized_end=741
+  _globals['_PRICEMODEL_FREE']._serialized_start=510
+  _globals['_PRICEMODEL_FREE']._serialized_end=516
+  _globals['_PRICEMODEL_PERCALL']._serialized_start=519
+  _globals['_PRICEMODEL_PERCALL']._serialized_end=725
+  _globals['_CONTRACTSECTION']._serialized_start=744
+  _globals['_CONTRACTSECTION']._serialized_end=1209
+  _globals['_OFFERINGTERMS']._serialized_start=1212
+  _globals['_OFFERINGTERMS']._serialized_end=1511
+  _globals['_OFFERING']._serialized_start=1514
+  _globals['_OFFERING']._serialized_end=1799
+  _globals['_ADDEDSERVICE']._serialized_start=1802
+  _globals['_ADDEDSERVICE']._serialized_end=2124
+  _globals['_CONTRACTTERMS']._serialized_start=2127
+  _globals['_CONTRACTTERMS']._serialized_end=2782
+  _globals['_CONTRACT']._serialized_start=2785
+  _globals['_CONTRACT']._serialized_end=3422
+  _globals['_CONTRACTEVENT']._serialized_start=3425
+  _globals['_CONTRACTEVENT']._serialized_end=3635
 # @@protoc_insertion_point(module_scope)

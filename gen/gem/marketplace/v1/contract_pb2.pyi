@@ -5,6 +5,7 @@ Service contracts, and the offerings whose acceptance makes them."""
 
 from collections import abc as _abc
 from gem.common.v1 import money_pb2 as _money_pb2
+from gem.marketplace.v1 import contract_section_pb2 as _contract_section_pb2
 from gem.marketplace.v1 import price_pb2 as _price_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -35,7 +36,11 @@ class _ContractStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Contrac
     CONTRACT_STATE_SUSPENDED: _ContractState.ValueType  # 2
     """Marked by the requester as not to be used: no call is routed by it until it is resumed."""
     CONTRACT_STATE_TERMINATED: _ContractState.ValueType  # 3
-    """Ended for ever."""
+    """Ended for ever, by a notice, by agreement or by the business operator."""
+    CONTRACT_STATE_PENDING: _ContractState.ValueType  # 4
+    """Agreed; its start is still to come."""
+    CONTRACT_STATE_EXPIRED: _ContractState.ValueType  # 5
+    """Ended for ever, at the end of its term or of its trial period."""
 
 class ContractState(_ContractState, metaclass=_ContractStateEnumTypeWrapper):
     """Where a contract stands."""
@@ -47,7 +52,11 @@ CONTRACT_STATE_ACTIVE: ContractState.ValueType  # 1
 CONTRACT_STATE_SUSPENDED: ContractState.ValueType  # 2
 """Marked by the requester as not to be used: no call is routed by it until it is resumed."""
 CONTRACT_STATE_TERMINATED: ContractState.ValueType  # 3
-"""Ended for ever."""
+"""Ended for ever, by a notice, by agreement or by the business operator."""
+CONTRACT_STATE_PENDING: ContractState.ValueType  # 4
+"""Agreed; its start is still to come."""
+CONTRACT_STATE_EXPIRED: ContractState.ValueType  # 5
+"""Ended for ever, at the end of its term or of its trial period."""
 Global___ContractState: _TypeAlias = ContractState  # noqa: Y015
 
 class _ContractEventKind:
@@ -66,6 +75,38 @@ class _ContractEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Con
     """Resumed by the requester."""
     CONTRACT_EVENT_KIND_TERMINATED: _ContractEventKind.ValueType  # 4
     """Terminated."""
+    CONTRACT_EVENT_KIND_STARTED: _ContractEventKind.ValueType  # 5
+    """Came into force at its start."""
+    CONTRACT_EVENT_KIND_EXPIRED: _ContractEventKind.ValueType  # 6
+    """Ended at the end of its term or trial period."""
+    CONTRACT_EVENT_KIND_PROLONGED: _ContractEventKind.ValueType  # 7
+    """Prolonged, by itself or by agreement."""
+    CONTRACT_EVENT_KIND_TRIAL_ENDED: _ContractEventKind.ValueType  # 8
+    """The trial period ended and the contract goes on."""
+    CONTRACT_EVENT_KIND_REMINDED: _ContractEventKind.ValueType  # 9
+    """The parties were reminded of an end to come."""
+    CONTRACT_EVENT_KIND_NOTICE_GIVEN: _ContractEventKind.ValueType  # 10
+    """A party gave notice; it ends when the notice period is over."""
+    CONTRACT_EVENT_KIND_CHANGED: _ContractEventKind.ValueType  # 11
+    """New terms came into effect."""
+    CONTRACT_EVENT_KIND_SERVICE_ADDED: _ContractEventKind.ValueType  # 12
+    """A further service was added."""
+    CONTRACT_EVENT_KIND_CHANGE_REQUESTED: _ContractEventKind.ValueType  # 13
+    """A party asked for other terms."""
+    CONTRACT_EVENT_KIND_TERMINATION_REQUESTED: _ContractEventKind.ValueType  # 14
+    """A party asked for the end."""
+    CONTRACT_EVENT_KIND_PROLONGATION_REQUESTED: _ContractEventKind.ValueType  # 15
+    """A party asked for a later end."""
+    CONTRACT_EVENT_KIND_ADDITION_REQUESTED: _ContractEventKind.ValueType  # 16
+    """A party asked for a further service."""
+    CONTRACT_EVENT_KIND_REQUEST_ACCEPTED: _ContractEventKind.ValueType  # 17
+    """The other party accepted a request."""
+    CONTRACT_EVENT_KIND_REQUEST_REJECTED: _ContractEventKind.ValueType  # 18
+    """The other party rejected a request."""
+    CONTRACT_EVENT_KIND_REQUEST_REVOKED: _ContractEventKind.ValueType  # 19
+    """Who asked took the request back."""
+    CONTRACT_EVENT_KIND_REQUEST_LAPSED: _ContractEventKind.ValueType  # 20
+    """A request came to nothing, as the contract ended."""
 
 class ContractEventKind(_ContractEventKind, metaclass=_ContractEventKindEnumTypeWrapper):
     """What happened to a contract."""
@@ -80,7 +121,67 @@ CONTRACT_EVENT_KIND_RESUMED: ContractEventKind.ValueType  # 3
 """Resumed by the requester."""
 CONTRACT_EVENT_KIND_TERMINATED: ContractEventKind.ValueType  # 4
 """Terminated."""
+CONTRACT_EVENT_KIND_STARTED: ContractEventKind.ValueType  # 5
+"""Came into force at its start."""
+CONTRACT_EVENT_KIND_EXPIRED: ContractEventKind.ValueType  # 6
+"""Ended at the end of its term or trial period."""
+CONTRACT_EVENT_KIND_PROLONGED: ContractEventKind.ValueType  # 7
+"""Prolonged, by itself or by agreement."""
+CONTRACT_EVENT_KIND_TRIAL_ENDED: ContractEventKind.ValueType  # 8
+"""The trial period ended and the contract goes on."""
+CONTRACT_EVENT_KIND_REMINDED: ContractEventKind.ValueType  # 9
+"""The parties were reminded of an end to come."""
+CONTRACT_EVENT_KIND_NOTICE_GIVEN: ContractEventKind.ValueType  # 10
+"""A party gave notice; it ends when the notice period is over."""
+CONTRACT_EVENT_KIND_CHANGED: ContractEventKind.ValueType  # 11
+"""New terms came into effect."""
+CONTRACT_EVENT_KIND_SERVICE_ADDED: ContractEventKind.ValueType  # 12
+"""A further service was added."""
+CONTRACT_EVENT_KIND_CHANGE_REQUESTED: ContractEventKind.ValueType  # 13
+"""A party asked for other terms."""
+CONTRACT_EVENT_KIND_TERMINATION_REQUESTED: ContractEventKind.ValueType  # 14
+"""A party asked for the end."""
+CONTRACT_EVENT_KIND_PROLONGATION_REQUESTED: ContractEventKind.ValueType  # 15
+"""A party asked for a later end."""
+CONTRACT_EVENT_KIND_ADDITION_REQUESTED: ContractEventKind.ValueType  # 16
+"""A party asked for a further service."""
+CONTRACT_EVENT_KIND_REQUEST_ACCEPTED: ContractEventKind.ValueType  # 17
+"""The other party accepted a request."""
+CONTRACT_EVENT_KIND_REQUEST_REJECTED: ContractEventKind.ValueType  # 18
+"""The other party rejected a request."""
+CONTRACT_EVENT_KIND_REQUEST_REVOKED: ContractEventKind.ValueType  # 19
+"""Who asked took the request back."""
+CONTRACT_EVENT_KIND_REQUEST_LAPSED: ContractEventKind.ValueType  # 20
+"""A request came to nothing, as the contract ended."""
 Global___ContractEventKind: _TypeAlias = ContractEventKind  # noqa: Y015
+
+class _ContractEnding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContractEndingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContractEnding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTRACT_ENDING_UNSPECIFIED: _ContractEnding.ValueType  # 0
+    """Not stated: it has no end."""
+    CONTRACT_ENDING_EXPIRES: _ContractEnding.ValueType  # 1
+    """It ends."""
+    CONTRACT_ENDING_PROLONGS: _ContractEnding.ValueType  # 2
+    """It prolongs itself."""
+    CONTRACT_ENDING_TERMINATES: _ContractEnding.ValueType  # 3
+    """It ends by a notice or by agreement."""
+
+class ContractEnding(_ContractEnding, metaclass=_ContractEndingEnumTypeWrapper):
+    """What happens at the end of a contract's present period."""
+
+CONTRACT_ENDING_UNSPECIFIED: ContractEnding.ValueType  # 0
+"""Not stated: it has no end."""
+CONTRACT_ENDING_EXPIRES: ContractEnding.ValueType  # 1
+"""It ends."""
+CONTRACT_ENDING_PROLONGS: ContractEnding.ValueType  # 2
+"""It prolongs itself."""
+CONTRACT_ENDING_TERMINATES: ContractEnding.ValueType  # 3
+"""It ends by a notice or by agreement."""
+Global___ContractEnding: _TypeAlias = ContractEnding  # noqa: Y015
 
 @_typing.final
 class PriceModel(_message.Message):
@@ -179,6 +280,12 @@ class ContractSection(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
+    FRAMEWORK_SECTION_ID_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
+    SERVICE_LEVEL_FIELD_NUMBER: _builtins.int
+    PURPOSES_FIELD_NUMBER: _builtins.int
     section_id: _builtins.str
     """Identifies the section within its offering, for instance `service-level`."""
     title: _builtins.str
@@ -187,6 +294,30 @@ class ContractSection(_message.Message):
     """What is agreed. Empty is refused."""
     required: _builtins.bool
     """True when whoever accepts the offering has to choose this section."""
+    framework_section_id: _builtins.str
+    """Section of the contract framework that it fills. Several sections of an offering that fill the
+    same one are alternatives: the requester chooses one of them. Empty without a framework.
+    """
+    @_builtins.property
+    def term(self) -> _contract_section_pb2.ContractTerm:
+        """How long the contract is in force."""
+
+    @_builtins.property
+    def notice(self) -> _contract_section_pb2.ContractNotice:
+        """The notice period."""
+
+    @_builtins.property
+    def trial(self) -> _contract_section_pb2.ContractTrial:
+        """A trial period."""
+
+    @_builtins.property
+    def service_level(self) -> _contract_section_pb2.PromisedServiceLevel:
+        """The promised service level."""
+
+    @_builtins.property
+    def purposes(self) -> _contract_section_pb2.DataPurposes:
+        """What data may be used for."""
+
     def __init__(
         self,
         *,
@@ -194,12 +325,20 @@ class ContractSection(_message.Message):
         title: _builtins.str = ...,
         text: _builtins.str = ...,
         required: _builtins.bool = ...,
+        framework_section_id: _builtins.str = ...,
+        term: _contract_section_pb2.ContractTerm | None = ...,
+        notice: _contract_section_pb2.ContractNotice | None = ...,
+        trial: _contract_section_pb2.ContractTrial | None = ...,
+        service_level: _contract_section_pb2.PromisedServiceLevel | None = ...,
+        purposes: _contract_section_pb2.DataPurposes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notice", b"notice", "purposes", b"purposes", "service_level", b"service_level", "term", b"term", "trial", b"trial", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["required", b"required", "section_id", b"section_id", "text", b"text", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["framework_section_id", b"framework_section_id", "notice", b"notice", "purposes", b"purposes", "required", b"required", "section_id", b"section_id", "service_level", b"service_level", "term", b"term", "text", b"text", "title", b"title", "trial", b"trial", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["term", "notice", "trial", "service_level", "purposes"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
 
 Global___ContractSection: _TypeAlias = ContractSection  # noqa: Y015
 
@@ -211,6 +350,9 @@ class OfferingTerms(_message.Message):
 
     SECTIONS_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
+    FRAMEWORK_VERSION_FIELD_NUMBER: _builtins.int
+    framework_version: _builtins.int
+    """Version of the contract framework that it is made of. Zero for an offering without framework."""
     @_builtins.property
     def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContractSection]:
         """The sections, each with an id of its own."""
@@ -224,10 +366,11 @@ class OfferingTerms(_message.Message):
         *,
         sections: _abc.Iterable[Global___ContractSection] | None = ...,
         price: Global___PriceModel | None = ...,
+        framework_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "sections", b"sections"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["framework_version", b"framework_version", "price", b"price", "sections", b"sections"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,10 +386,17 @@ class Offering(_message.Message):
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_OFFERING_ID_FIELD_NUMBER: _builtins.int
+    WITHDRAW_TIME_FIELD_NUMBER: _builtins.int
     offering_id: _builtins.str
     """Id chosen by the marketplace."""
     service_id: _builtins.str
     """Service that is offered."""
+    revision: _builtins.int
+    """Counts its changes, from 1 on."""
+    previous_offering_id: _builtins.str
+    """The offering whose changed form it is. Empty for a first revision."""
     @_builtins.property
     def terms(self) -> Global___OfferingTerms:
         """What is offered."""
@@ -255,6 +405,10 @@ class Offering(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def withdraw_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on it could no longer be accepted. Unset while it can."""
+
     def __init__(
         self,
         *,
@@ -262,14 +416,71 @@ class Offering(_message.Message):
         service_id: _builtins.str = ...,
         terms: Global___OfferingTerms | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
+        previous_offering_id: _builtins.str = ...,
+        withdraw_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "terms", b"terms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "terms", b"terms", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "offering_id", b"offering_id", "service_id", b"service_id", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "offering_id", b"offering_id", "previous_offering_id", b"previous_offering_id", "revision", b"revision", "service_id", b"service_id", "terms", b"terms", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Offering: _TypeAlias = Offering  # noqa: Y015
+
+@_typing.final
+class AddedService(_message.Message):
+    """A further service of the same provider under a contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    OFFERING_ID_FIELD_NUMBER: _builtins.int
+    INTERFACE_NAME_FIELD_NUMBER: _builtins.int
+    INTERFACE_VERSION_FIELD_NUMBER: _builtins.int
+    SERVICE_TITLE_FIELD_NUMBER: _builtins.int
+    SERVICE_VERSION_FIELD_NUMBER: _builtins.int
+    SECTIONS_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    """Which service."""
+    offering_id: _builtins.str
+    """Offering that was accepted for it."""
+    interface_name: _builtins.str
+    """Interface that it implements."""
+    interface_version: _builtins.int
+    """Version of that interface at the time."""
+    service_title: _builtins.str
+    """Title of the service at the time."""
+    service_version: _builtins.str
+    """Version of the service at the time."""
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContractSection]:
+        """The sections that were chosen for it."""
+
+    @_builtins.property
+    def price(self) -> Global___PriceModel:
+        """What its calls cost."""
+
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+        offering_id: _builtins.str = ...,
+        interface_name: _builtins.str = ...,
+        interface_version: _builtins.int = ...,
+        service_title: _builtins.str = ...,
+        service_version: _builtins.str = ...,
+        sections: _abc.Iterable[Global___ContractSection] | None = ...,
+        price: Global___PriceModel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "interface_version", b"interface_version", "offering_id", b"offering_id", "price", b"price", "sections", b"sections", "service_id", b"service_id", "service_title", b"service_title", "service_version", b"service_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddedService: _TypeAlias = AddedService  # noqa: Y015
 
 @_typing.final
 class ContractTerms(_message.Message):
@@ -283,6 +494,14 @@ class ContractTerms(_message.Message):
     INTERFACE_VERSION_FIELD_NUMBER: _builtins.int
     SERVICE_TITLE_FIELD_NUMBER: _builtins.int
     SERVICE_VERSION_FIELD_NUMBER: _builtins.int
+    FRAMEWORK_VERSION_FIELD_NUMBER: _builtins.int
+    OFFERING_REVISION_FIELD_NUMBER: _builtins.int
+    SERVICE_LEVEL_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
+    PURPOSES_FIELD_NUMBER: _builtins.int
+    ADDED_SERVICES_FIELD_NUMBER: _builtins.int
     interface_name: _builtins.str
     """Interface that the service implements."""
     interface_version: _builtins.int
@@ -291,6 +510,10 @@ class ContractTerms(_message.Message):
     """Title of the service at the time."""
     service_version: _builtins.str
     """Version of the service at the time."""
+    framework_version: _builtins.int
+    """Version of the contract framework. Zero without framework."""
+    offering_revision: _builtins.int
+    """Revision of the offering that was accepted. Zero where it was not counted yet."""
     @_builtins.property
     def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContractSection]:
         """The chosen sections: all required and those of the optional ones that the requester chose."""
@@ -298,6 +521,30 @@ class ContractTerms(_message.Message):
     @_builtins.property
     def price(self) -> Global___PriceModel:
         """What calls cost."""
+
+    @_builtins.property
+    def service_level(self) -> _contract_section_pb2.PromisedServiceLevel:
+        """The promised service level. Unset means no promise."""
+
+    @_builtins.property
+    def term(self) -> _contract_section_pb2.ContractTerm:
+        """The term. Unset means without end."""
+
+    @_builtins.property
+    def notice(self) -> _contract_section_pb2.ContractNotice:
+        """The notice period. Unset means none."""
+
+    @_builtins.property
+    def trial(self) -> _contract_section_pb2.ContractTrial:
+        """The trial period. Unset means none."""
+
+    @_builtins.property
+    def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What data may be used for."""
+
+    @_builtins.property
+    def added_services(self) -> _containers.RepeatedCompositeFieldContainer[Global___AddedService]:
+        """Further services of the same provider."""
 
     def __init__(
         self,
@@ -308,10 +555,18 @@ class ContractTerms(_message.Message):
         interface_version: _builtins.int = ...,
         service_title: _builtins.str = ...,
         service_version: _builtins.str = ...,
+        framework_version: _builtins.int = ...,
+        offering_revision: _builtins.int = ...,
+        service_level: _contract_section_pb2.PromisedServiceLevel | None = ...,
+        term: _contract_section_pb2.ContractTerm | None = ...,
+        notice: _contract_section_pb2.ContractNotice | None = ...,
+        trial: _contract_section_pb2.ContractTrial | None = ...,
+        purposes: _abc.Iterable[_builtins.str] | None = ...,
+        added_services: _abc.Iterable[Global___AddedService] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notice", b"notice", "price", b"price", "service_level", b"service_level", "term", b"term", "trial", b"trial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface_name", b"interface_name", "interface_version", b"interface_version", "price", b"price", "sections", b"sections", "service_title", b"service_title", "service_version", b"service_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_services", b"added_services", "framework_version", b"framework_version", "interface_name", b"interface_name", "interface_version", b"interface_version", "notice", b"notice", "offering_revision", b"offering_revision", "price", b"price", "purposes", b"purposes", "sections", b"sections", "service_level", b"service_level", "service_title", b"service_title", "service_version", b"service_version", "term", b"term", "trial", b"trial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -332,6 +587,12 @@ class Contract(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TERMINATE_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ENDING_FIELD_NUMBER: _builtins.int
+    TRIAL_END_TIME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TERMS_DIGEST_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """Id chosen by the marketplace."""
     requester_id: _builtins.str
@@ -344,6 +605,12 @@ class Contract(_message.Message):
     """Offering that was accepted."""
     state: Global___ContractState.ValueType
     """Where it stands."""
+    ending: Global___ContractEnding.ValueType
+    """What happens then."""
+    revision: _builtins.int
+    """Revision of the terms, from 1 on."""
+    terms_digest: _builtins.bytes
+    """SHA-256 of the terms, serialised in the order of their fields. Empty in lists."""
     @_builtins.property
     def terms(self) -> Global___ContractTerms:
         """What was agreed. Unset in lists."""
@@ -355,6 +622,18 @@ class Contract(_message.Message):
     @_builtins.property
     def terminate_time(self) -> _timestamp_pb2.Timestamp:
         """When it was terminated. Unset means not yet."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came or comes into force."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When its present period ends. Unset means never."""
+
+    @_builtins.property
+    def trial_end_time(self) -> _timestamp_pb2.Timestamp:
+        """When its trial period ends or ended, where it has one."""
 
     def __init__(
         self,
@@ -368,10 +647,16 @@ class Contract(_message.Message):
         terms: Global___ContractTerms | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         terminate_time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        ending: Global___ContractEnding.ValueType = ...,
+        trial_end_time: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
+        terms_digest: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "terminate_time", b"terminate_time", "terms", b"terms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time", "terminate_time", b"terminate_time", "terms", b"terms", "trial_end_time", b"trial_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "create_time", b"create_time", "offering_id", b"offering_id", "provider_id", b"provider_id", "requester_id", b"requester_id", "service_id", b"service_id", "state", b"state", "terminate_time", b"terminate_time", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "create_time", b"create_time", "end_time", b"end_time", "ending", b"ending", "offering_id", b"offering_id", "provider_id", b"provider_id", "requester_id", b"requester_id", "revision", b"revision", "service_id", b"service_id", "start_time", b"start_time", "state", b"state", "terminate_time", b"terminate_time", "terms", b"terms", "terms_digest", b"terms_digest", "trial_end_time", b"trial_end_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,7 +677,9 @@ class ContractEvent(_message.Message):
     state: Global___ContractState.ValueType
     """The state after it."""
     actor: _builtins.str
-    """Who did it: a partner id, or `operator/` and the operator's name."""
+    """Who did it: a partner id, or `operator/` and the operator's name; empty for what came about by
+    itself, at the instant that was agreed.
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When."""

@@ -27,10 +27,14 @@ from gem.common.v1 import paging_pb2 as gem_dot_common_dot_v1_dot_paging__pb2
 from gem.marketplace.v1 import contract_pb2 as gem_dot_marketplace_dot_v1_dot_contract__pb2
 from gem.marketplace.v1 import route_explanation_pb2 as gem_dot_marketplace_dot_v1_dot_route__explanation__pb2
 from gem.marketplace.v1 import service_pb2 as gem_dot_marketplace_dot_v1_dot_service__pb2
+from gem.marketplace.v1 import contract_amendment_pb2 as gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2
+from gem.marketplace.v1 import contract_framework_pb2 as gem_dot_marketplace_dot_v1_dot_contract__framework__pb2
+from gem.marketplace.v1 import contract_search_pb2 as gem_dot_marketplace_dot_v1_dot_contract__search__pb2
 from gem.options.v1 import options_pb2 as gem_dot_options_dot_v1_dot_options__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)gem/marketplace/v1/contract_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a!gem/marketplace/v1/contract.proto\x1a*gem/marketplace/v1/route_explanation.proto\x1a gem/marketplace/v1/service.proto\x1a\x1cgem/options/v1/options.proto\"\xa6\x01\n\x15\x43reateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0boffering_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\'\n\x0bsection_ids\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x32\x18\x01\"\x06r\x04\x10\x01\x18@\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08\"\x90\x01\n\x16\x43reateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\x12\x46\n\x10related_services\x18\x14 \x03(\x0b\x32\".gem.marketplace.v1.RelatedServiceB\x08\xbaH\x05\x92\x01\x02\x10\x14\"l\n\x16SuspendContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"I\n\x17SuspendContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"k\n\x15ResumeContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"H\n\x16ResumeContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"n\n\x18TerminateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"K\n\x19TerminateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"4\n\x12GetContractRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"E\n\x13GetContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"\xd6\x01\n\x14ListContractsRequest\x12\x1d\n\x0crequester_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x04 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x05 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"z\n\x15ListContractsResponse\x12:\n\tcontracts\x18\x01 \x03(\x0b\x32\x1c.gem.marketplace.v1.ContractB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"e\n\x19ListContractEventsRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x81\x01\n\x1aListContractEventsResponse\x12<\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.gem.marketplace.v1.ContractEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xbd\x07\n\x0f\x43ontractService\x12r\n\x0e\x43reateContract\x12).gem.marketplace.v1.CreateContractRequest\x1a*.gem.marketplace.v1.CreateContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12u\n\x0fSuspendContract\x12*.gem.marketplace.v1.SuspendContractRequest\x1a+.gem.marketplace.v1.SuspendContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12r\n\x0eResumeContract\x12).gem.marketplace.v1.ResumeContractRequest\x1a*.gem.marketplace.v1.ResumeContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12}\n\x11TerminateContract\x12,.gem.marketplace.v1.TerminateContractRequest\x1a-.gem.marketplace.v1.TerminateContractResponse\"\x0b\x90\x02\x02\xfa\x9f\x19\x04\x01\x06\x07\x02\x12j\n\x0bGetContract\x12&.gem.marketplace.v1.GetContractRequest\x1a\'.gem.marketplace.v1.GetContractResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12p\n\rListContracts\x12(.gem.marketplace.v1.ListContractsRequest\x1a).gem.marketplace.v1.ListContractsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x7f\n\x12ListContractEvents\x12-.gem.marketplace.v1.ListContractEventsRequest\x1a..gem.marketplace.v1.ListContractEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0c\x45xplainRoute\x12\'.gem.marketplace.v1.ExplainRouteRequest\x1a(.gem.marketplace.v1.ExplainRouteResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)gem/marketplace/v1/contract_service.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1agem/common/v1/paging.proto\x1a!gem/marketplace/v1/contract.proto\x1a*gem/marketplace/v1/route_explanation.proto\x1a gem/marketplace/v1/service.proto\x1a+gem/marketplace/v1/contract_amendment.proto\x1a+gem/marketplace/v1/contract_framework.proto\x1a(gem/marketplace/v1/contract_search.proto\x1a\x1cgem/options/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x01\n\x15\x43reateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0boffering_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12\'\n\x0bsection_ids\x18\x03 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\x32\x18\x01\"\x06r\x04\x10\x01\x18@\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x16\x43reateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\x12\x46\n\x10related_services\x18\x14 \x03(\x0b\x32\".gem.marketplace.v1.RelatedServiceB\x08\xbaH\x05\x92\x01\x02\x10\x14\"l\n\x16SuspendContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"I\n\x17SuspendContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"k\n\x15ResumeContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"H\n\x16ResumeContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"n\n\x18TerminateContractRequest\x12\x32\n\nrequest_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9._:-]{1,64}$\x12\x1e\n\x0b\x63ontract_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"K\n\x19TerminateContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\"4\n\x12GetContractRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\"\xc8\x01\n\x13GetContractResponse\x12.\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x1c.gem.marketplace.v1.Contract\x12=\n\x0eopen_amendment\x18\x02 \x01(\x0b\x32%.gem.marketplace.v1.ContractAmendment\x12\x42\n\rlatest_events\x18\x03 \x03(\x0b\x32!.gem.marketplace.v1.ContractEventB\x08\xbaH\x05\x92\x01\x02\x10\x14\"\xd6\x01\n\x14ListContractsRequest\x12\x1d\n\x0crequester_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1b\n\nservice_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\x05state\x18\x04 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12(\n\x04page\x18\x05 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"z\n\x15ListContractsResponse\x12:\n\tcontracts\x18\x01 \x03(\x0b\x32\x1c.gem.marketplace.v1.ContractB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo\"e\n\x19ListContractEventsRequest\x12\x1e\n\x0b\x63ontract_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12(\n\x04page\x18\x02 \x01(\x0b\x32\x1a.gem.common.v1.PageRequest\"\x81\x01\n\x1aListContractEventsResponse\x12<\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.gem.marketplace.v1.ContractEventB\t\xbaH\x06\x92\x01\x03\x10\xe8\x07\x12%\n\x04page\x18\x02 \x01(\x0b\x32\x17.gem.common.v1.PageInfo2\xbf\x18\n\x0f\x43ontractService\x12r\n\x0e\x43reateContract\x12).gem.marketplace.v1.CreateContractRequest\x1a*.gem.marketplace.v1.CreateContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12u\n\x0fSuspendContract\x12*.gem.marketplace.v1.SuspendContractRequest\x1a+.gem.marketplace.v1.SuspendContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12r\n\x0eResumeContract\x12).gem.marketplace.v1.ResumeContractRequest\x1a*.gem.marketplace.v1.ResumeContractResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x06\x12}\n\x11TerminateContract\x12,.gem.marketplace.v1.TerminateContractRequest\x1a-.gem.marketplace.v1.TerminateContractResponse\"\x0b\x90\x02\x02\xfa\x9f\x19\x04\x01\x06\x07\x02\x12j\n\x0bGetContract\x12&.gem.marketplace.v1.GetContractRequest\x1a\'.gem.marketplace.v1.GetContractResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12p\n\rListContracts\x12(.gem.marketplace.v1.ListContractsRequest\x1a).gem.marketplace.v1.ListContractsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x7f\n\x12ListContractEvents\x12-.gem.marketplace.v1.ListContractEventsRequest\x1a..gem.marketplace.v1.ListContractEventsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12v\n\x0fSearchContracts\x12*.gem.marketplace.v1.SearchContractsRequest\x1a+.gem.marketplace.v1.SearchContractsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x85\x01\n\x14GetContractFramework\x12/.gem.marketplace.v1.GetContractFrameworkRequest\x1a\x30.gem.marketplace.v1.GetContractFrameworkResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x8f\x01\n\x18PublishContractFramework\x12\x33.gem.marketplace.v1.PublishContractFrameworkRequest\x1a\x34.gem.marketplace.v1.PublishContractFrameworkResponse\"\x08\x90\x02\x02\xfa\x9f\x19\x01\x02\x12r\n\x0e\x43reateOffering\x12).gem.marketplace.v1.CreateOfferingRequest\x1a*.gem.marketplace.v1.CreateOfferingResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12r\n\x0e\x43hangeOffering\x12).gem.marketplace.v1.ChangeOfferingRequest\x1a*.gem.marketplace.v1.ChangeOfferingResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12x\n\x10WithdrawOffering\x12+.gem.marketplace.v1.WithdrawOfferingRequest\x1a,.gem.marketplace.v1.WithdrawOfferingResponse\"\t\x90\x02\x02\xfa\x9f\x19\x02\x01\x07\x12p\n\rListOfferings\x12(.gem.marketplace.v1.ListOfferingsRequest\x1a).gem.marketplace.v1.ListOfferingsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x88\x01\n\x15RequestContractChange\x12\x30.gem.marketplace.v1.RequestContractChangeRequest\x1a\x31.gem.marketplace.v1.RequestContractChangeResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x06\x07\x12\x97\x01\n\x1aRequestContractTermination\x12\x35.gem.marketplace.v1.RequestContractTerminationRequest\x1a\x36.gem.marketplace.v1.RequestContractTerminationResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x06\x07\x12\x9a\x01\n\x1bRequestContractProlongation\x12\x36.gem.marketplace.v1.RequestContractProlongationRequest\x1a\x37.gem.marketplace.v1.RequestContractProlongationResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x06\x07\x12\x8b\x01\n\x16RequestServiceAddition\x12\x31.gem.marketplace.v1.RequestServiceAdditionRequest\x1a\x32.gem.marketplace.v1.RequestServiceAdditionResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x06\x07\x12\x8e\x01\n\x17\x41\x63\x63\x65ptContractAmendment\x12\x32.gem.marketplace.v1.AcceptContractAmendmentRequest\x1a\x33.gem.marketplace.v1.AcceptContractAmendmentResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x06\x07\x12\x8e\x01\n\x17RejectContractAmendment\x12\x32.gem.marketplace.v1.RejectContractAmendmentRequest\x1a\x33.gem.marketplace.v1.RejectContractAmendmentResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x06\x07\x12\x8e\x01\n\x17RevokeContractAmendment\x12\x32.gem.marketplace.v1.RevokeContractAmendmentRequest\x1a\x33.gem.marketplace.v1.RevokeContractAmendmentResponse\"\n\x90\x02\x02\xfa\x9f\x19\x03\x01\x06\x07\x12\x8b\x01\n\x16ListContractAmendments\x12\x31.gem.marketplace.v1.ListContractAmendmentsRequest\x1a\x32.gem.marketplace.v1.ListContractAmendmentsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12m\n\x0c\x45xplainRoute\x12\'.gem.marketplace.v1.ExplainRouteRequest\x1a(.gem.marketplace.v1.ExplainRouteResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x12\x88\x01\n\x15ListContractRevisions\x12\x30.gem.marketplace.v1.ListContractRevisionsRequest\x1a\x31.gem.marketplace.v1.ListContractRevisionsResponse\"\n\x90\x02\x01\xfa\x9f\x19\x03\x01\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TERMINATECONTRACTREQUEST'].fields_by_name['contract_id']._serialized_options = b'\272H\006r\004\020\001\030@'
   _globals['_GETCONTRACTREQUEST'].fields_by_name['contract_id']._loaded_options = None
   _globals['_GETCONTRACTREQUEST'].fields_by_name['contract_id']._serialized_options = b'\272H\006r\004\020\001\030@'
+  _globals['_GETCONTRACTRESPONSE'].fields_by_name['latest_events']._loaded_options = None
+  _globals['_GETCONTRACTRESPONSE'].fields_by_name['latest_events']._serialized_options = b'\272H\005\222\001\002\020\024'
   _globals['_LISTCONTRACTSREQUEST'].fields_by_name['requester_id']._loaded_options = None
   _globals['_LISTCONTRACTSREQUEST'].fields_by_name['requester_id']._serialized_options = b'\272H\004r\002\030('
   _globals['_LISTCONTRACTSREQUEST'].fields_by_name['provider_id']._loaded_options = None
@@ -87,36 +93,68 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTRACTSERVICE'].methods_by_name['ListContracts']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_CONTRACTSERVICE'].methods_by_name['ListContractEvents']._loaded_options = None
   _globals['_CONTRACTSERVICE'].methods_by_name['ListContractEvents']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_CONTRACTSERVICE'].methods_by_name['SearchContracts']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['SearchContracts']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_CONTRACTSERVICE'].methods_by_name['GetContractFramework']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['GetContractFramework']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_CONTRACTSERVICE'].methods_by_name['PublishContractFramework']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['PublishContractFramework']._serialized_options = b'\220\002\002\372\237\031\001\002'
+  _globals['_CONTRACTSERVICE'].methods_by_name['CreateOffering']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['CreateOffering']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['ChangeOffering']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['ChangeOffering']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['WithdrawOffering']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['WithdrawOffering']._serialized_options = b'\220\002\002\372\237\031\002\001\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['ListOfferings']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['ListOfferings']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestContractChange']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestContractChange']._serialized_options = b'\220\002\002\372\237\031\003\001\006\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestContractTermination']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestContractTermination']._serialized_options = b'\220\002\002\372\237\031\003\001\006\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestContractProlongation']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestContractProlongation']._serialized_options = b'\220\002\002\372\237\031\003\001\006\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestServiceAddition']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['RequestServiceAddition']._serialized_options = b'\220\002\002\372\237\031\003\001\006\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['AcceptContractAmendment']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['AcceptContractAmendment']._serialized_options = b'\220\002\002\372\237\031\003\001\006\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['RejectContractAmendment']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['RejectContractAmendment']._serialized_options = b'\220\002\002\372\237\031\003\001\006\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['RevokeContractAmendment']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['RevokeContractAmendment']._serialized_options = b'\220\002\002\372\237\031\003\001\006\007'
+  _globals['_CONTRACTSERVICE'].methods_by_name['ListContractAmendments']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['ListContractAmendments']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
   _globals['_CONTRACTSERVICE'].methods_by_name['ExplainRoute']._loaded_options = None
   _globals['_CONTRACTSERVICE'].methods_by_name['ExplainRoute']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
-  _globals['_CREATECONTRACTREQUEST']._serialized_start=266
-  _globals['_CREATECONTRACTREQUEST']._serialized_end=432
-  _globals['_CREATECONTRACTRESPONSE']._serialized_start=435
-  _globals['_CREATECONTRACTRESPONSE']._serialized_end=579
-  _globals['_SUSPENDCONTRACTREQUEST']._serialized_start=581
-  _globals['_SUSPENDCONTRACTREQUEST']._serialized_end=689
-  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_start=691
-  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_end=764
-  _globals['_RESUMECONTRACTREQUEST']._serialized_start=766
-  _globals['_RESUMECONTRACTREQUEST']._serialized_end=873
-  _globals['_RESUMECONTRACTRESPONSE']._serialized_start=875
-  _globals['_RESUMECONTRACTRESPONSE']._serialized_end=947
-  _globals['_TERMINATECONTRACTREQUEST']._serialized_start=949
-  _globals['_TERMINATECONTRACTREQUEST']._serialized_end=1059
-  _globals['_TERMINATECONTRACTRESPONSE']._serialized_start=1061
-  _globals['_TERMINATECONTRACTRESPONSE']._serialized_end=1136
-  _globals['_GETCONTRACTREQUEST']._serialized_start=1138
-  _globals['_GETCONTRACTREQUEST']._serialized_end=1190
-  _globals['_GETCONTRACTRESPONSE']._serialized_start=1192
-  _globals['_GETCONTRACTRESPONSE']._serialized_end=1261
-  _globals['_LISTCONTRACTSREQUEST']._serialized_start=1264
-  _globals['_LISTCONTRACTSREQUEST']._serialized_end=1478
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=1480
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=1602
-  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_start=1604
-  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_end=1705
-  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_start=1708
-  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_end=1837
-  _globals['_CONTRACTSERVICE']._serialized_start=1840
-  _globals['_CONTRACTSERVICE']._serialized_end=2797
+  _globals['_CONTRACTSERVICE'].methods_by_name['ListContractRevisions']._loaded_options = None
+  _globals['_CONTRACTSERVICE'].methods_by_name['ListContractRevisions']._serialized_options = b'\220\002\001\372\237\031\003\001\002\003'
+  _globals['_CREATECONTRACTREQUEST']._serialized_start=431
+  _globals['_CREATECONTRACTREQUEST']._serialized_end=645
+  _globals['_CREATECONTRACTRESPONSE']._serialized_start=648
+  _globals['_CREATECONTRACTRESPONSE']._serialized_end=792
+  _globals['_SUSPENDCONTRACTREQUEST']._serialized_start=794
+  _globals['_SUSPENDCONTRACTREQUEST']._serialized_end=902
+  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_start=904
+  _globals['_SUSPENDCONTRACTRESPONSE']._serialized_end=977
+  _globals['_RESUMECONTRACTREQUEST']._serialized_start=979
+  _globals['_RESUMECONTRACTREQUEST']._serialized_end=1086
+  _globals['_RESUMECONTRACTRESPONSE']._serialized_start=1088
+  _globals['_RESUMECONTRACTRESPONSE']._serialized_end=1160
+  _globals['_TERMINATECONTRACTREQUEST']._serialized_start=1162
+  _globals['_TERMINATECONTRACTREQUEST']._serialized_end=1272
+  _globals['_TERMINATECONTRACTRESPONSE']._serialized_start=1274
+  _globals['_TERMINATECONTRACTRESPONSE']._serialized_end=1349
+  _globals['_GETCONTRACTREQUEST']._serialized_start=1351
+  _globals['_GETCONTRACTREQUEST']._serialized_end=1403
+  _globals['_GETCONTRACTRESPONSE']._serialized_start=1406
+  _globals['_GETCONTRACTRESPONSE']._serialized_end=1606
+  _globals['_LISTCONTRACTSREQUEST']._serialized_start=1609
+  _globals['_LISTCONTRACTSREQUEST']._serialized_end=1823
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=1825
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=1947
+  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_start=1949
+  _globals['_LISTCONTRACTEVENTSREQUEST']._serialized_end=2050
+  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_start=2053
+  _globals['_LISTCONTRACTEVENTSRESPONSE']._serialized_end=2182
+  _globals['_CONTRACTSERVICE']._serialized_start=2185
+  _globals['_CONTRACTSERVICE']._serialized_end=5320
 # @@protoc_insertion_point(module_scope)

@@ -5,10 +5,12 @@ Service contracts between partners."""
 
 from collections import abc as _abc
 from gem.common.v1 import paging_pb2 as _paging_pb2
+from gem.marketplace.v1 import contract_amendment_pb2 as _contract_amendment_pb2
 from gem.marketplace.v1 import contract_pb2 as _contract_pb2
 from gem.marketplace.v1 import service_pb2 as _service_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -31,6 +33,7 @@ class CreateContractRequest(_message.Message):
     OFFERING_ID_FIELD_NUMBER: _builtins.int
     SECTION_IDS_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller; a repetition gives the first result."""
     offering_id: _builtins.str
@@ -41,6 +44,12 @@ class CreateContractRequest(_message.Message):
     def section_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Sections that are chosen: all required ones and any of the optional ones."""
 
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the contract shall start, at most 1000 days ahead; until then it is pending. Unset, or in
+        the past, means now, or the start that the offering's term names.
+        """
+
     def __init__(
         self,
         *,
@@ -48,10 +57,11 @@ class CreateContractRequest(_message.Message):
         offering_id: _builtins.str = ...,
         section_ids: _abc.Iterable[_builtins.str] | None = ...,
         accepted: _builtins.bool = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "offering_id", b"offering_id", "request_id", b"request_id", "section_ids", b"section_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "offering_id", b"offering_id", "request_id", b"request_id", "section_ids", b"section_ids", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,7 +77,7 @@ class CreateContractResponse(_message.Message):
     RELATED_SERVICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contract(self) -> _contract_pb2.Contract:
-        """The contract, active."""
+        """The contract, active, or pending where it starts later."""
 
     @_builtins.property
     def related_services(self) -> _containers.RepeatedCompositeFieldContainer[_service_pb2.RelatedService]:
@@ -224,7 +234,7 @@ class TerminateContractResponse(_message.Message):
     CONTRACT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contract(self) -> _contract_pb2.Contract:
-        """The contract, now terminated."""
+        """The contract, now terminated, or with the end that the notice leads to."""
 
     def __init__(
         self,
@@ -268,18 +278,30 @@ class GetContractResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTRACT_FIELD_NUMBER: _builtins.int
+    OPEN_AMENDMENT_FIELD_NUMBER: _builtins.int
+    LATEST_EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contract(self) -> _contract_pb2.Contract:
         """The contract."""
+
+    @_builtins.property
+    def open_amendment(self) -> _contract_amendment_pb2.ContractAmendment:
+        """The request that is pending or scheduled. Unset means none."""
+
+    @_builtins.property
+    def latest_events(self) -> _containers.RepeatedCompositeFieldContainer[_contract_pb2.ContractEvent]:
+        """The latest entries of its history, the latest first."""
 
     def __init__(
         self,
         *,
         contract: _contract_pb2.Contract | None = ...,
+        open_amendment: _contract_amendment_pb2.ContractAmendment | None = ...,
+        latest_events: _abc.Iterable[_contract_pb2.ContractEvent] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "open_amendment", b"open_amendment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "latest_events", b"latest_events", "open_amendment", b"open_amendment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,9 @@
 import grpc
 import warnings
 
+from gem.marketplace.v1 import contract_amendment_pb2 as gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2
+from gem.marketplace.v1 import contract_framework_pb2 as gem_dot_marketplace_dot_v1_dot_contract__framework__pb2
+from gem.marketplace.v1 import contract_search_pb2 as gem_dot_marketplace_dot_v1_dot_contract__search__pb2
 from gem.marketplace.v1 import contract_service_pb2 as gem_dot_marketplace_dot_v1_dot_contract__service__pb2
 from gem.marketplace.v1 import route_explanation_pb2 as gem_dot_marketplace_dot_v1_dot_route__explanation__pb2
 
@@ -73,10 +76,90 @@ class ContractServiceStub:
                 request_serializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.FromString,
                 _registered_method=True)
+        self.SearchContracts = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/SearchContracts',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__search__pb2.SearchContractsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__search__pb2.SearchContractsResponse.FromString,
+                _registered_method=True)
+        self.GetContractFramework = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/GetContractFramework',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.GetContractFrameworkRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.GetContractFrameworkResponse.FromString,
+                _registered_method=True)
+        self.PublishContractFramework = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/PublishContractFramework',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.PublishContractFrameworkRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.PublishContractFrameworkResponse.FromString,
+                _registered_method=True)
+        self.CreateOffering = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/CreateOffering',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.CreateOfferingRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.CreateOfferingResponse.FromString,
+                _registered_method=True)
+        self.ChangeOffering = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/ChangeOffering',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ChangeOfferingRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ChangeOfferingResponse.FromString,
+                _registered_method=True)
+        self.WithdrawOffering = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/WithdrawOffering',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.WithdrawOfferingRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.WithdrawOfferingResponse.FromString,
+                _registered_method=True)
+        self.ListOfferings = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/ListOfferings',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ListOfferingsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ListOfferingsResponse.FromString,
+                _registered_method=True)
+        self.RequestContractChange = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/RequestContractChange',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractChangeRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractChangeResponse.FromString,
+                _registered_method=True)
+        self.RequestContractTermination = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/RequestContractTermination',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractTerminationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractTerminationResponse.FromString,
+                _registered_method=True)
+        self.RequestContractProlongation = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/RequestContractProlongation',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractProlongationRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractProlongationResponse.FromString,
+                _registered_method=True)
+        self.RequestServiceAddition = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/RequestServiceAddition',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestServiceAdditionRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestServiceAdditionResponse.FromString,
+                _registered_method=True)
+        self.AcceptContractAmendment = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/AcceptContractAmendment',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.AcceptContractAmendmentRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.AcceptContractAmendmentResponse.FromString,
+                _registered_method=True)
+        self.RejectContractAmendment = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/RejectContractAmendment',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RejectContractAmendmentRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RejectContractAmendmentResponse.FromString,
+                _registered_method=True)
+        self.RevokeContractAmendment = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/RevokeContractAmendment',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RevokeContractAmendmentRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RevokeContractAmendmentResponse.FromString,
+                _registered_method=True)
+        self.ListContractAmendments = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/ListContractAmendments',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsResponse.FromString,
+                _registered_method=True)
         self.ExplainRoute = channel.unary_unary(
                 '/gem.marketplace.v1.ContractService/ExplainRoute',
                 request_serializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteRequest.SerializeToString,
                 response_deserializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteResponse.FromString,
+                _registered_method=True)
+        self.ListContractRevisions = channel.unary_unary(
+                '/gem.marketplace.v1.ContractService/ListContractRevisions',
+                request_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractRevisionsRequest.SerializeToString,
+                response_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractRevisionsResponse.FromString,
                 _registered_method=True)
 
 
@@ -114,7 +197,9 @@ class ContractServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TerminateContract(self, request, context):
-        """Ends a contract at once and for ever, by either party or the business operator.
+        """Ends a contract for ever: by the business operator at once; by either party when the notice
+        period of the contract is over, which is at once where it has none and during a trial period.
+        FAILED_PRECONDITION when it ended or notice was given before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,11 +226,136 @@ class ContractServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchContracts(self, request, context):
+        """Finds contracts in contract order. A partner sees those to which it is a party. No contract
+        found is an empty list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetContractFramework(self, request, context):
+        """Gives a version of the contract framework. NOT_FOUND when there is no such version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PublishContractFramework(self, request, context):
+        """Publishes the next version of the contract framework. Offerings and contracts of older
+        versions stay as they are. FAILED_PRECONDITION when the version given is not the next.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateOffering(self, request, context):
+        """Offers a service of the caller by the newest contract framework. INVALID_ARGUMENT names each
+        required section that is missing; FAILED_PRECONDITION when the service has 20 offerings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeOffering(self, request, context):
+        """Replaces an offering of the caller by its next revision, which has an id of its own. Contracts
+        are not affected. Refused as CreateOffering is; FAILED_PRECONDITION when it is withdrawn or
+        changed already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawOffering(self, request, context):
+        """Takes an offering of the caller back: it can no longer be accepted. Contracts are not
+        affected. FAILED_PRECONDITION when it is withdrawn or changed already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOfferings(self, request, context):
+        """Lists the offerings of a service, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestContractChange(self, request, context):
+        """Asks the other party for other terms. INVALID_ARGUMENT names what the form lacks;
+        FAILED_PRECONDITION when the contract ended or has a request that is open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestContractTermination(self, request, context):
+        """Asks the other party for the end of the contract, without a notice period. Refused as
+        RequestContractChange is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestContractProlongation(self, request, context):
+        """Asks the other party for a later end. FAILED_PRECONDITION also when the contract has no end or
+        the new one is not later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestServiceAddition(self, request, context):
+        """Asks the other party to take a further service of the same provider into the contract. Refused
+        as RequestContractChange is, and as CreateContract is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptContractAmendment(self, request, context):
+        """Accepts a request of the other party, which takes effect at once or at its effective time.
+        PERMISSION_DENIED for who asked; FAILED_PRECONDITION when it is not pending.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectContractAmendment(self, request, context):
+        """Rejects a request of the other party. PERMISSION_DENIED for who asked; FAILED_PRECONDITION
+        when it is not pending.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeContractAmendment(self, request, context):
+        """Takes a pending request of the caller back. PERMISSION_DENIED for the other party;
+        FAILED_PRECONDITION when it is not pending.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContractAmendments(self, request, context):
+        """Lists the requests about a contract, the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExplainRoute(self, request, context):
         """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
         asks about its own calls; a provider about calls of those that have or had a contract with it,
         as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
         other partners, and for an interface that does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContractRevisions(self, request, context):
+        """Lists the revisions of a contract's terms, the oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,10 +399,90 @@ def add_ContractServiceServicer_to_server(servicer, server):
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.SerializeToString,
             ),
+            'SearchContracts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchContracts,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__search__pb2.SearchContractsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__search__pb2.SearchContractsResponse.SerializeToString,
+            ),
+            'GetContractFramework': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContractFramework,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.GetContractFrameworkRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.GetContractFrameworkResponse.SerializeToString,
+            ),
+            'PublishContractFramework': grpc.unary_unary_rpc_method_handler(
+                    servicer.PublishContractFramework,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.PublishContractFrameworkRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.PublishContractFrameworkResponse.SerializeToString,
+            ),
+            'CreateOffering': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateOffering,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.CreateOfferingRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.CreateOfferingResponse.SerializeToString,
+            ),
+            'ChangeOffering': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeOffering,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ChangeOfferingRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ChangeOfferingResponse.SerializeToString,
+            ),
+            'WithdrawOffering': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawOffering,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.WithdrawOfferingRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.WithdrawOfferingResponse.SerializeToString,
+            ),
+            'ListOfferings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOfferings,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ListOfferingsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ListOfferingsResponse.SerializeToString,
+            ),
+            'RequestContractChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestContractChange,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractChangeRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractChangeResponse.SerializeToString,
+            ),
+            'RequestContractTermination': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestContractTermination,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractTerminationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractTerminationResponse.SerializeToString,
+            ),
+            'RequestContractProlongation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestContractProlongation,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractProlongationRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractProlongationResponse.SerializeToString,
+            ),
+            'RequestServiceAddition': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestServiceAddition,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestServiceAdditionRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestServiceAdditionResponse.SerializeToString,
+            ),
+            'AcceptContractAmendment': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptContractAmendment,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.AcceptContractAmendmentRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.AcceptContractAmendmentResponse.SerializeToString,
+            ),
+            'RejectContractAmendment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectContractAmendment,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RejectContractAmendmentRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RejectContractAmendmentResponse.SerializeToString,
+            ),
+            'RevokeContractAmendment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeContractAmendment,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RevokeContractAmendmentRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RevokeContractAmendmentResponse.SerializeToString,
+            ),
+            'ListContractAmendments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContractAmendments,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsResponse.SerializeToString,
+            ),
             'ExplainRoute': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainRoute,
                     request_deserializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteRequest.FromString,
                     response_serializer=gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteResponse.SerializeToString,
+            ),
+            'ListContractRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContractRevisions,
+                    request_deserializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractRevisionsRequest.FromString,
+                    response_serializer=gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractRevisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +688,411 @@ class ContractService:
             _registered_method=True)
 
     @staticmethod
+    def SearchContracts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/SearchContracts',
+            gem_dot_marketplace_dot_v1_dot_contract__search__pb2.SearchContractsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__search__pb2.SearchContractsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContractFramework(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/GetContractFramework',
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.GetContractFrameworkRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.GetContractFrameworkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PublishContractFramework(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/PublishContractFramework',
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.PublishContractFrameworkRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.PublishContractFrameworkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateOffering(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/CreateOffering',
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.CreateOfferingRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.CreateOfferingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeOffering(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/ChangeOffering',
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ChangeOfferingRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ChangeOfferingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawOffering(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/WithdrawOffering',
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.WithdrawOfferingRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.WithdrawOfferingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOfferings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/ListOfferings',
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ListOfferingsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__framework__pb2.ListOfferingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestContractChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/RequestContractChange',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractChangeRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestContractTermination(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/RequestContractTermination',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractTerminationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractTerminationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestContractProlongation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/RequestContractProlongation',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractProlongationRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestContractProlongationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestServiceAddition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/RequestServiceAddition',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestServiceAdditionRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RequestServiceAdditionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptContractAmendment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/AcceptContractAmendment',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.AcceptContractAmendmentRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.AcceptContractAmendmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectContractAmendment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/RejectContractAmendment',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RejectContractAmendmentRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RejectContractAmendmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeContractAmendment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/RevokeContractAmendment',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RevokeContractAmendmentRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.RevokeContractAmendmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContractAmendments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/ListContractAmendments',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractAmendmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ExplainRoute(request,
             target,
             options=(),
@@ -414,6 +1109,33 @@ class ContractService:
             '/gem.marketplace.v1.ContractService/ExplainRoute',
             gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteRequest.SerializeToString,
             gem_dot_marketplace_dot_v1_dot_route__explanation__pb2.ExplainRouteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContractRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gem.marketplace.v1.ContractService/ListContractRevisions',
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractRevisionsRequest.SerializeToString,
+            gem_dot_marketplace_dot_v1_dot_contract__amendment__pb2.ListContractRevisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,9 @@ isort:skip_file
 Service contracts between partners."""
 
 from collections import abc as _abc
+from gem.marketplace.v1 import contract_amendment_pb2 as _contract_amendment_pb2
+from gem.marketplace.v1 import contract_framework_pb2 as _contract_framework_pb2
+from gem.marketplace.v1 import contract_search_pb2 as _contract_search_pb2
 from gem.marketplace.v1 import contract_service_pb2 as _contract_service_pb2
 from gem.marketplace.v1 import route_explanation_pb2 as _route_explanation_pb2
 from grpc import aio as _aio
@@ -53,19 +56,79 @@ class ContractServiceStub:
     the provider.
     """
     TerminateContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.TerminateContractRequest, _contract_service_pb2.TerminateContractResponse]
-    """Ends a contract at once and for ever, by either party or the business operator."""
+    """Ends a contract for ever: by the business operator at once; by either party when the notice
+    period of the contract is over, which is at once where it has none and during a trial period.
+    FAILED_PRECONDITION when it ended or notice was given before.
+    """
     GetContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.GetContractRequest, _contract_service_pb2.GetContractResponse]
     """Gives one contract. A partner sees those to which it is a party."""
     ListContracts: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractsRequest, _contract_service_pb2.ListContractsResponse]
     """Lists contracts in contract order. A partner sees those to which it is a party."""
     ListContractEvents: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractEventsRequest, _contract_service_pb2.ListContractEventsResponse]
     """Lists what happened to a contract, the oldest first."""
+    SearchContracts: _grpc.UnaryUnaryMultiCallable[_contract_search_pb2.SearchContractsRequest, _contract_search_pb2.SearchContractsResponse]
+    """Finds contracts in contract order. A partner sees those to which it is a party. No contract
+    found is an empty list.
+    """
+    GetContractFramework: _grpc.UnaryUnaryMultiCallable[_contract_framework_pb2.GetContractFrameworkRequest, _contract_framework_pb2.GetContractFrameworkResponse]
+    """Gives a version of the contract framework. NOT_FOUND when there is no such version."""
+    PublishContractFramework: _grpc.UnaryUnaryMultiCallable[_contract_framework_pb2.PublishContractFrameworkRequest, _contract_framework_pb2.PublishContractFrameworkResponse]
+    """Publishes the next version of the contract framework. Offerings and contracts of older
+    versions stay as they are. FAILED_PRECONDITION when the version given is not the next.
+    """
+    CreateOffering: _grpc.UnaryUnaryMultiCallable[_contract_framework_pb2.CreateOfferingRequest, _contract_framework_pb2.CreateOfferingResponse]
+    """Offers a service of the caller by the newest contract framework. INVALID_ARGUMENT names each
+    required section that is missing; FAILED_PRECONDITION when the service has 20 offerings.
+    """
+    ChangeOffering: _grpc.UnaryUnaryMultiCallable[_contract_framework_pb2.ChangeOfferingRequest, _contract_framework_pb2.ChangeOfferingResponse]
+    """Replaces an offering of the caller by its next revision, which has an id of its own. Contracts
+    are not affected. Refused as CreateOffering is; FAILED_PRECONDITION when it is withdrawn or
+    changed already.
+    """
+    WithdrawOffering: _grpc.UnaryUnaryMultiCallable[_contract_framework_pb2.WithdrawOfferingRequest, _contract_framework_pb2.WithdrawOfferingResponse]
+    """Takes an offering of the caller back: it can no longer be accepted. Contracts are not
+    affected. FAILED_PRECONDITION when it is withdrawn or changed already.
+    """
+    ListOfferings: _grpc.UnaryUnaryMultiCallable[_contract_framework_pb2.ListOfferingsRequest, _contract_framework_pb2.ListOfferingsResponse]
+    """Lists the offerings of a service, the oldest first."""
+    RequestContractChange: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestContractChangeRequest, _contract_amendment_pb2.RequestContractChangeResponse]
+    """Asks the other party for other terms. INVALID_ARGUMENT names what the form lacks;
+    FAILED_PRECONDITION when the contract ended or has a request that is open.
+    """
+    RequestContractTermination: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestContractTerminationRequest, _contract_amendment_pb2.RequestContractTerminationResponse]
+    """Asks the other party for the end of the contract, without a notice period. Refused as
+    RequestContractChange is.
+    """
+    RequestContractProlongation: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestContractProlongationRequest, _contract_amendment_pb2.RequestContractProlongationResponse]
+    """Asks the other party for a later end. FAILED_PRECONDITION also when the contract has no end or
+    the new one is not later.
+    """
+    RequestServiceAddition: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestServiceAdditionRequest, _contract_amendment_pb2.RequestServiceAdditionResponse]
+    """Asks the other party to take a further service of the same provider into the contract. Refused
+    as RequestContractChange is, and as CreateContract is.
+    """
+    AcceptContractAmendment: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.AcceptContractAmendmentRequest, _contract_amendment_pb2.AcceptContractAmendmentResponse]
+    """Accepts a request of the other party, which takes effect at once or at its effective time.
+    PERMISSION_DENIED for who asked; FAILED_PRECONDITION when it is not pending.
+    """
+    RejectContractAmendment: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.RejectContractAmendmentRequest, _contract_amendment_pb2.RejectContractAmendmentResponse]
+    """Rejects a request of the other party. PERMISSION_DENIED for who asked; FAILED_PRECONDITION
+    when it is not pending.
+    """
+    RevokeContractAmendment: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.RevokeContractAmendmentRequest, _contract_amendment_pb2.RevokeContractAmendmentResponse]
+    """Takes a pending request of the caller back. PERMISSION_DENIED for the other party;
+    FAILED_PRECONDITION when it is not pending.
+    """
+    ListContractAmendments: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractAmendmentsRequest, _contract_amendment_pb2.ListContractAmendmentsResponse]
+    """Lists the requests about a contract, the oldest first."""
     ExplainRoute: _grpc.UnaryUnaryMultiCallable[_route_explanation_pb2.ExplainRouteRequest, _route_explanation_pb2.ExplainRouteResponse]
     """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
     asks about its own calls; a provider about calls of those that have or had a contract with it,
     as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
     other partners, and for an interface that does not exist.
     """
+    ListContractRevisions: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractRevisionsRequest, _contract_amendment_pb2.ListContractRevisionsResponse]
+    """Lists the revisions of a contract's terms, the oldest first."""
 
 @_typing.type_check_only
 class ContractServiceAsyncStub(ContractServiceStub):
@@ -91,19 +154,79 @@ class ContractServiceAsyncStub(ContractServiceStub):
     the provider.
     """
     TerminateContract: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.TerminateContractRequest, _contract_service_pb2.TerminateContractResponse]  # type: ignore[assignment]
-    """Ends a contract at once and for ever, by either party or the business operator."""
+    """Ends a contract for ever: by the business operator at once; by either party when the notice
+    period of the contract is over, which is at once where it has none and during a trial period.
+    FAILED_PRECONDITION when it ended or notice was given before.
+    """
     GetContract: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.GetContractRequest, _contract_service_pb2.GetContractResponse]  # type: ignore[assignment]
     """Gives one contract. A partner sees those to which it is a party."""
     ListContracts: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractsRequest, _contract_service_pb2.ListContractsResponse]  # type: ignore[assignment]
     """Lists contracts in contract order. A partner sees those to which it is a party."""
     ListContractEvents: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractEventsRequest, _contract_service_pb2.ListContractEventsResponse]  # type: ignore[assignment]
     """Lists what happened to a contract, the oldest first."""
+    SearchContracts: _aio.UnaryUnaryMultiCallable[_contract_search_pb2.SearchContractsRequest, _contract_search_pb2.SearchContractsResponse]  # type: ignore[assignment]
+    """Finds contracts in contract order. A partner sees those to which it is a party. No contract
+    found is an empty list.
+    """
+    GetContractFramework: _aio.UnaryUnaryMultiCallable[_contract_framework_pb2.GetContractFrameworkRequest, _contract_framework_pb2.GetContractFrameworkResponse]  # type: ignore[assignment]
+    """Gives a version of the contract framework. NOT_FOUND when there is no such version."""
+    PublishContractFramework: _aio.UnaryUnaryMultiCallable[_contract_framework_pb2.PublishContractFrameworkRequest, _contract_framework_pb2.PublishContractFrameworkResponse]  # type: ignore[assignment]
+    """Publishes the next version of the contract framework. Offerings and contracts of older
+    versions stay as they are. FAILED_PRECONDITION when the version given is not the next.
+    """
+    CreateOffering: _aio.UnaryUnaryMultiCallable[_contract_framework_pb2.CreateOfferingRequest, _contract_framework_pb2.CreateOfferingResponse]  # type: ignore[assignment]
+    """Offers a service of the caller by the newest contract framework. INVALID_ARGUMENT names each
+    required section that is missing; FAILED_PRECONDITION when the service has 20 offerings.
+    """
+    ChangeOffering: _aio.UnaryUnaryMultiCallable[_contract_framework_pb2.ChangeOfferingRequest, _contract_framework_pb2.ChangeOfferingResponse]  # type: ignore[assignment]
+    """Replaces an offering of the caller by its next revision, which has an id of its own. Contracts
+    are not affected. Refused as CreateOffering is; FAILED_PRECONDITION when it is withdrawn or
+    changed already.
+    """
+    WithdrawOffering: _aio.UnaryUnaryMultiCallable[_contract_framework_pb2.WithdrawOfferingRequest, _contract_framework_pb2.WithdrawOfferingResponse]  # type: ignore[assignment]
+    """Takes an offering of the caller back: it can no longer be accepted. Contracts are not
+    affected. FAILED_PRECONDITION when it is withdrawn or changed already.
+    """
+    ListOfferings: _aio.UnaryUnaryMultiCallable[_contract_framework_pb2.ListOfferingsRequest, _contract_framework_pb2.ListOfferingsResponse]  # type: ignore[assignment]
+    """Lists the offerings of a service, the oldest first."""
+    RequestContractChange: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestContractChangeRequest, _contract_amendment_pb2.RequestContractChangeResponse]  # type: ignore[assignment]
+    """Asks the other party for other terms. INVALID_ARGUMENT names what the form lacks;
+    FAILED_PRECONDITION when the contract ended or has a request that is open.
+    """
+    RequestContractTermination: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestContractTerminationRequest, _contract_amendment_pb2.RequestContractTerminationResponse]  # type: ignore[assignment]
+    """Asks the other party for the end of the contract, without a notice period. Refused as
+    RequestContractChange is.
+    """
+    RequestContractProlongation: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestContractProlongationRequest, _contract_amendment_pb2.RequestContractProlongationResponse]  # type: ignore[assignment]
+    """Asks the other party for a later end. FAILED_PRECONDITION also when the contract has no end or
+    the new one is not later.
+    """
+    RequestServiceAddition: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.RequestServiceAdditionRequest, _contract_amendment_pb2.RequestServiceAdditionResponse]  # type: ignore[assignment]
+    """Asks the other party to take a further service of the same provider into the contract. Refused
+    as RequestContractChange is, and as CreateContract is.
+    """
+    AcceptContractAmendment: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.AcceptContractAmendmentRequest, _contract_amendment_pb2.AcceptContractAmendmentResponse]  # type: ignore[assignment]
+    """Accepts a request of the other party, which takes effect at once or at its effective time.
+    PERMISSION_DENIED for who asked; FAILED_PRECONDITION when it is not pending.
+    """
+    RejectContractAmendment: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.RejectContractAmendmentRequest, _contract_amendment_pb2.RejectContractAmendmentResponse]  # type: ignore[assignment]
+    """Rejects a request of the other party. PERMISSION_DENIED for who asked; FAILED_PRECONDITION
+    when it is not pending.
+    """
+    RevokeContractAmendment: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.RevokeContractAmendmentRequest, _contract_amendment_pb2.RevokeContractAmendmentResponse]  # type: ignore[assignment]
+    """Takes a pending request of the caller back. PERMISSION_DENIED for the other party;
+    FAILED_PRECONDITION when it is not pending.
+    """
+    ListContractAmendments: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractAmendmentsRequest, _contract_amendment_pb2.ListContractAmendmentsResponse]  # type: ignore[assignment]
+    """Lists the requests about a contract, the oldest first."""
     ExplainRoute: _aio.UnaryUnaryMultiCallable[_route_explanation_pb2.ExplainRouteRequest, _route_explanation_pb2.ExplainRouteResponse]  # type: ignore[assignment]
     """Explains why a call is routed or refused, now or at a past instant, and by what. A requester
     asks about its own calls; a provider about calls of those that have or had a contract with it,
     as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
     other partners, and for an interface that does not exist.
     """
+    ListContractRevisions: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractRevisionsRequest, _contract_amendment_pb2.ListContractRevisionsResponse]  # type: ignore[assignment]
+    """Lists the revisions of a contract's terms, the oldest first."""
 
 class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
     """Makes, suspends, resumes and ends contracts (use cases 1485, 1490, 1479). A contract is the only
@@ -150,7 +273,10 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contract_service_pb2.TerminateContractRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_contract_service_pb2.TerminateContractResponse, _abc.Awaitable[_contract_service_pb2.TerminateContractResponse]]:
-        """Ends a contract at once and for ever, by either party or the business operator."""
+        """Ends a contract for ever: by the business operator at once; by either party when the notice
+        period of the contract is over, which is at once where it has none and during a trial period.
+        FAILED_PRECONDITION when it ended or notice was given before.
+        """
 
     @_abc_1.abstractmethod
     def GetContract(
@@ -177,6 +303,151 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists what happened to a contract, the oldest first."""
 
     @_abc_1.abstractmethod
+    def SearchContracts(
+        self,
+        request: _contract_search_pb2.SearchContractsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_search_pb2.SearchContractsResponse, _abc.Awaitable[_contract_search_pb2.SearchContractsResponse]]:
+        """Finds contracts in contract order. A partner sees those to which it is a party. No contract
+        found is an empty list.
+        """
+
+    @_abc_1.abstractmethod
+    def GetContractFramework(
+        self,
+        request: _contract_framework_pb2.GetContractFrameworkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_framework_pb2.GetContractFrameworkResponse, _abc.Awaitable[_contract_framework_pb2.GetContractFrameworkResponse]]:
+        """Gives a version of the contract framework. NOT_FOUND when there is no such version."""
+
+    @_abc_1.abstractmethod
+    def PublishContractFramework(
+        self,
+        request: _contract_framework_pb2.PublishContractFrameworkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_framework_pb2.PublishContractFrameworkResponse, _abc.Awaitable[_contract_framework_pb2.PublishContractFrameworkResponse]]:
+        """Publishes the next version of the contract framework. Offerings and contracts of older
+        versions stay as they are. FAILED_PRECONDITION when the version given is not the next.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateOffering(
+        self,
+        request: _contract_framework_pb2.CreateOfferingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_framework_pb2.CreateOfferingResponse, _abc.Awaitable[_contract_framework_pb2.CreateOfferingResponse]]:
+        """Offers a service of the caller by the newest contract framework. INVALID_ARGUMENT names each
+        required section that is missing; FAILED_PRECONDITION when the service has 20 offerings.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeOffering(
+        self,
+        request: _contract_framework_pb2.ChangeOfferingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_framework_pb2.ChangeOfferingResponse, _abc.Awaitable[_contract_framework_pb2.ChangeOfferingResponse]]:
+        """Replaces an offering of the caller by its next revision, which has an id of its own. Contracts
+        are not affected. Refused as CreateOffering is; FAILED_PRECONDITION when it is withdrawn or
+        changed already.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawOffering(
+        self,
+        request: _contract_framework_pb2.WithdrawOfferingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_framework_pb2.WithdrawOfferingResponse, _abc.Awaitable[_contract_framework_pb2.WithdrawOfferingResponse]]:
+        """Takes an offering of the caller back: it can no longer be accepted. Contracts are not
+        affected. FAILED_PRECONDITION when it is withdrawn or changed already.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOfferings(
+        self,
+        request: _contract_framework_pb2.ListOfferingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_framework_pb2.ListOfferingsResponse, _abc.Awaitable[_contract_framework_pb2.ListOfferingsResponse]]:
+        """Lists the offerings of a service, the oldest first."""
+
+    @_abc_1.abstractmethod
+    def RequestContractChange(
+        self,
+        request: _contract_amendment_pb2.RequestContractChangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.RequestContractChangeResponse, _abc.Awaitable[_contract_amendment_pb2.RequestContractChangeResponse]]:
+        """Asks the other party for other terms. INVALID_ARGUMENT names what the form lacks;
+        FAILED_PRECONDITION when the contract ended or has a request that is open.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestContractTermination(
+        self,
+        request: _contract_amendment_pb2.RequestContractTerminationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.RequestContractTerminationResponse, _abc.Awaitable[_contract_amendment_pb2.RequestContractTerminationResponse]]:
+        """Asks the other party for the end of the contract, without a notice period. Refused as
+        RequestContractChange is.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestContractProlongation(
+        self,
+        request: _contract_amendment_pb2.RequestContractProlongationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.RequestContractProlongationResponse, _abc.Awaitable[_contract_amendment_pb2.RequestContractProlongationResponse]]:
+        """Asks the other party for a later end. FAILED_PRECONDITION also when the contract has no end or
+        the new one is not later.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestServiceAddition(
+        self,
+        request: _contract_amendment_pb2.RequestServiceAdditionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.RequestServiceAdditionResponse, _abc.Awaitable[_contract_amendment_pb2.RequestServiceAdditionResponse]]:
+        """Asks the other party to take a further service of the same provider into the contract. Refused
+        as RequestContractChange is, and as CreateContract is.
+        """
+
+    @_abc_1.abstractmethod
+    def AcceptContractAmendment(
+        self,
+        request: _contract_amendment_pb2.AcceptContractAmendmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.AcceptContractAmendmentResponse, _abc.Awaitable[_contract_amendment_pb2.AcceptContractAmendmentResponse]]:
+        """Accepts a request of the other party, which takes effect at once or at its effective time.
+        PERMISSION_DENIED for who asked; FAILED_PRECONDITION when it is not pending.
+        """
+
+    @_abc_1.abstractmethod
+    def RejectContractAmendment(
+        self,
+        request: _contract_amendment_pb2.RejectContractAmendmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.RejectContractAmendmentResponse, _abc.Awaitable[_contract_amendment_pb2.RejectContractAmendmentResponse]]:
+        """Rejects a request of the other party. PERMISSION_DENIED for who asked; FAILED_PRECONDITION
+        when it is not pending.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeContractAmendment(
+        self,
+        request: _contract_amendment_pb2.RevokeContractAmendmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.RevokeContractAmendmentResponse, _abc.Awaitable[_contract_amendment_pb2.RevokeContractAmendmentResponse]]:
+        """Takes a pending request of the caller back. PERMISSION_DENIED for the other party;
+        FAILED_PRECONDITION when it is not pending.
+        """
+
+    @_abc_1.abstractmethod
+    def ListContractAmendments(
+        self,
+        request: _contract_amendment_pb2.ListContractAmendmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.ListContractAmendmentsResponse, _abc.Awaitable[_contract_amendment_pb2.ListContractAmendmentsResponse]]:
+        """Lists the requests about a contract, the oldest first."""
+
+    @_abc_1.abstractmethod
     def ExplainRoute(
         self,
         request: _route_explanation_pb2.ExplainRouteRequest,
@@ -187,5 +458,13 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         as if they named it, and is told of its own services only; operators about any. NOT_FOUND for
         other partners, and for an interface that does not exist.
         """
+
+    @_abc_1.abstractmethod
+    def ListContractRevisions(
+        self,
+        request: _contract_amendment_pb2.ListContractRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_amendment_pb2.ListContractRevisionsResponse, _abc.Awaitable[_contract_amendment_pb2.ListContractRevisionsResponse]]:
+        """Lists the revisions of a contract's terms, the oldest first."""
 
 def add_ContractServiceServicer_to_server(servicer: ContractServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -172,7 +172,9 @@ class StatementCharge(_message.Message):
     from_count: _builtins.int
     """Where a tier begins. Unset for other kinds."""
     days: _builtins.int
-    """Days of the month that are charged, for a fee. Until the month has ended, days that have begun."""
+    """Days of the month that are charged, for a fee; those of each service that has it. Until the
+    month has ended, days that have begun.
+    """
     @_builtins.property
     def price(self) -> _contract_pb2.PriceModel:
         """That price as it was agreed. Unset where `price_number` is zero."""

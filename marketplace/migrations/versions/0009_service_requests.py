@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0009"
+down_revision = "0008"
 
 _REQUESTS = (
     "CREATE EXTENSION IF NOT EXISTS pg_trgm",

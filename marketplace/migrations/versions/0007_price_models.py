@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0011"
+revision = "0007"
 down_revision = "0006"
 
 _PRICES = (
@@ -29,6 +29,7 @@ _PRICES = (
     CREATE TABLE marketplace.contract_price (
         position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         contract_id text NOT NULL REFERENCES marketplace.contract,
+        service_id text NOT NULL REFERENCES marketplace.service,
         price_id bigint REFERENCES marketplace.price_model,
         effective_at timestamptz NOT NULL
     )
@@ -39,8 +40,9 @@ _PRICES = (
     """
     CREATE FUNCTION marketplace.remember_price() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        INSERT INTO marketplace.contract_price (contract_id, price_id, effective_at) VALUES (
-            NEW.contract_id, NEW.price_id,
+        INSERT INTO marketplace.contract_price (contract_id, service_id, price_id, effective_at)
+        VALUES (
+            NEW.contract_id, NEW.service_id, NEW.price_id,
             CASE WHEN TG_OP = 'INSERT' THEN NEW.created_at ELSE now() END);
         RETURN NULL;
     END

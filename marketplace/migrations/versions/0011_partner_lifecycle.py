@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 _PARTNERS = (
     "ALTER TABLE marketplace.partner ADD COLUMN revision integer NOT NULL DEFAULT 1",

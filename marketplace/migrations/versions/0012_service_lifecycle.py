@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0012"
+down_revision = "0011"
 
 _SERVICES = (
     "ALTER TABLE marketplace.service DROP CONSTRAINT service_state_check",
