@@ -45,9 +45,7 @@ def after_number(request: PageRequest, first: int) -> int:
     return min(int(text), _BIGINT_MAX)
 
 
-def cut(
-    rows: Sequence[T], size: int, key: Callable[[T], object]
-) -> tuple[Sequence[T], PageInfo]:
+def cut(rows: Sequence[T], size: int, key: Callable[[T], object]) -> tuple[Sequence[T], PageInfo]:
     """Give the page's entries of one more than fit, and what follows them."""
     if len(rows) <= size:
         return rows, PageInfo()

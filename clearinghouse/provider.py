@@ -11,21 +11,38 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import structlog
 import uvloop
 
 from clearinghouse.provider_settings import ProviderSettings, read_settings
-from clearinghouse.settlement_services import SERVICES, add_settlement
-from clearinghouse.storage import DATABASE_ERRORS, Pool, open_pool
-from clearinghouse.storage_settlement import SettlementStorage
+from clearinghouse.settlement_services import add_settlement, add_tariffs
+from clearinghouse.storage import Pool, open_pool, probe
 from foundation.errors import SettingsError
 from foundation.lifetime import wait_for_stop
 from interceptors.provider_server import Listener, ProviderServer
 
 _CLOSE_TIMEOUT_S = 3.0
 _log = structlog.get_logger("clearinghouse")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the servicers of the clearing house work with."""
+
+    settings: ProviderSettings
+    pool: Pool
+
+
+#: Every service of the clearing house by its full name, and what adds it to a server.
+SERVICES: Mapping[str, Callable[[grpc.aio.Server, Parts], None]] = {
+    "gem.roaming.v1.SettlementService": add_settlement,
+    "gem.roaming.v1.TariffService": add_tariffs,
+}
 
 
 class Provider:
@@ -53,22 +70,15 @@ async def serve(settings: ProviderSettings) -> Provider:
         SettingsError: a PEM file cannot be used, or the port is taken.
     """
     pool = await open_pool(settings.database_url, settings.pool_size)
-    server = ProviderServer(_listener(settings), SERVICES, lambda: _answers(pool))
-    add_settlement(server, pool, settings.partner_id)
+    server = ProviderServer(_listener(settings), tuple(SERVICES), lambda: probe(pool))
+    for add in SERVICES.values():
+        add(server.server, Parts(settings, pool))
     try:
         await server.start()
     except SettingsError:
         await pool.close()
         raise
     return Provider(server, pool)
-
-
-async def _answers(pool: Pool) -> bool:
-    try:
-        await SettlementStorage(pool).probe()
-    except DATABASE_ERRORS:
-        return False
-    return True
 
 
 def _listener(settings: ProviderSettings) -> Listener:

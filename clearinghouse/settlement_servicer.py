@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from clearinghouse.answering import Context, answering
+from clearinghouse.answering import Answering, Context
 from clearinghouse.clearing_run import ClearingCommand, Netting, run_clearing
 from clearinghouse.paging import after_number, after_text, cut, page_size
 from clearinghouse.rateable import instant_of
@@ -65,7 +65,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.RunClearingRequest, context: Context
     ) -> messages.RunClearingResponse:
         """Settle a period; only the clearing house itself may."""
-        async with answering(context, BULK_TIMEOUT_S):
+        async with Answering(context, BULK_TIMEOUT_S):
             require_valid(request)
             if self._viewer() is not None:
                 raise MarketError(
@@ -80,7 +80,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.GetClearingRunRequest, context: Context
     ) -> messages.GetClearingRunResponse:
         """Give a run in which the caller has part."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             run = await self._run(request.run_id)
         return messages.GetClearingRunResponse(run=run_message(run))
@@ -89,7 +89,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.ListClearingRunsRequest, context: Context
     ) -> messages.ListClearingRunsResponse:
         """List the runs in which the caller has part, the latest first."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             size, before = page_size(request.page, MOST_ENTRIES), after_number(request.page, LAST)
             found = await self._storage.runs(self._viewer(), before, size + 1)
@@ -100,7 +100,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.ListStatementsRequest, context: Context
     ) -> messages.ListStatementsResponse:
         """List statements in which the caller owes or is owed."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             size, after = page_size(request.page, MOST_ENTRIES), after_number(request.page, 0)
             found = await self._storage.statements(self._viewer(), request.run_id, after, size + 1)
@@ -113,7 +113,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.ListStatementLinesRequest, context: Context
     ) -> messages.ListStatementLinesResponse:
         """List the records of a statement, each once."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             size, after = page_size(request.page, MOST_ENTRIES), after_text(request.page)
             statement = await self._statement(request.statement_id)
@@ -125,7 +125,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.GetNettingRequest, context: Context
     ) -> messages.GetNettingResponse:
         """Give what the caller pays and gets in a run."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             run = await self._run(request.run_id)
             found = await self._storage.positions(run.run_ref, self._viewer(), MOST_POSITIONS + 1)
@@ -140,7 +140,7 @@ class SettlementServicer(services.SettlementServiceServicer):
         self, request: messages.ExportStatementRequest, context: Context
     ) -> AsyncGenerator[messages.ExportStatementResponse]:
         """Stream a statement's file in pieces."""
-        async with answering(context, EXPORT_S):
+        async with Answering(context, EXPORT_S):
             require_valid(request)
             statement = await self._statement(request.statement_id)
             with self._places.one():

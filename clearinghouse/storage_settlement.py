@@ -202,10 +202,6 @@ class SettlementStorage:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
-    async def probe(self) -> None:
-        """Ask the database anything; raises one of `DATABASE_ERRORS` when it is away."""
-        await self.pool.execute("SELECT FROM clearinghouse.clearing_run LIMIT 1")
-
     async def run(self, run_id: str, viewer: str | None) -> RunRow | None:
         """Give a run."""
         row = await self.pool.fetchrow(

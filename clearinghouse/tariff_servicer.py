@@ -11,7 +11,7 @@ import asyncpg
 from google.protobuf.message import Message
 
 from clearinghouse import storage_tariff as storage
-from clearinghouse.answering import Context, answering
+from clearinghouse.answering import Answering, Context
 from clearinghouse.paging import after_number, after_text, cut, page_size
 from clearinghouse.rateable import NotRateableError, instant_of, read_session
 from clearinghouse.rating import rate
@@ -70,7 +70,7 @@ class TariffServicer(services.TariffServiceServicer):
         self, request: messages.PublishTariffRequest, context: Context
     ) -> messages.PublishTariffResponse:
         """Publish a version of one of the caller's tariffs."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             publication = read_publication(request.version)
             owner_id = market_call().requester_id
@@ -85,7 +85,7 @@ class TariffServicer(services.TariffServiceServicer):
         self, request: messages.GetTariffRequest, context: Context
     ) -> messages.GetTariffResponse:
         """Give the version that applies to sessions that start at an instant."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             at = self._clock()
             if request.HasField("at_time"):
@@ -100,7 +100,7 @@ class TariffServicer(services.TariffServiceServicer):
         self, request: messages.ListTariffsRequest, context: Context
     ) -> messages.ListTariffsResponse:
         """List the tariffs that the caller may see, each in its latest version."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             size, after = page_size(request.page, _MOST_ENTRIES), after_text(request.page)
             key = _operator_key(request.operator_id) if request.operator_id else ""
@@ -113,7 +113,7 @@ class TariffServicer(services.TariffServiceServicer):
         self, request: messages.ListTariffVersionsRequest, context: Context
     ) -> messages.ListTariffVersionsResponse:
         """List the versions of a tariff, the latest first."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             size, before = page_size(request.page, _MOST_ENTRIES), after_number(request.page, _LAST)
             key, owner_id = await self._owner(request.operator_id, request.tariff_id)
@@ -127,7 +127,7 @@ class TariffServicer(services.TariffServiceServicer):
         self, request: messages.RateChargeDetailRecordRequest, context: Context
     ) -> messages.RateChargeDetailRecordResponse:
         """Rate a record line by line, and compare it with what the record says."""
-        async with answering(context, _RATING_TIMEOUT_S):
+        async with Answering(context, _RATING_TIMEOUT_S):
             require_valid(request)
             rules = None
             if request.by_published_tariff:

@@ -215,10 +215,11 @@ async def _opened(database: str) -> Pool:
 
 @pytest.mark.fault
 def test_the_ledger_keeps_to_its_model(database: str) -> None:
-    _held(database, examples=6, steps=12)
+    _held(database, examples=5, steps=12)
 
 
 @pytest.mark.fault
 @pytest.mark.torture
+@pytest.mark.timeout(900)
 def test_the_ledger_keeps_to_its_model_for_long(database: str) -> None:
     _held(database, examples=200, steps=40)

@@ -246,6 +246,7 @@ async def test_four_times_the_lines_are_written_in_the_same_memory(
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(900)
 @FORMS
 @pytest.mark.usefixtures("scratch")
 async def test_a_hundred_thousand_lines_are_written_in_flat_memory(form: int) -> None:
