@@ -30,6 +30,7 @@ from clearinghouse.notice_forwarder import NoticeForwarder
 from clearinghouse.parts import Parts
 from clearinghouse.provider_owner import ProviderOwners
 from clearinghouse.provider_settings import ProviderSettings, read_settings
+from clearinghouse.settlement_services import add_settlement, add_tariffs
 from clearinghouse.storage import open_pool, probe
 from clearinghouse.token_hash import TokenHashing, read_token_key
 from foundation.errors import SettingsError
@@ -64,6 +65,8 @@ def add_contracts(server: grpc.aio.Server, parts: Parts) -> None:
 SERVICES: Mapping[str, Callable[[grpc.aio.Server, Parts], None]] = {
     "gem.roaming.v1.ClearingService": add_clearing,
     "gem.roaming.v1.ClearingContractService": add_contracts,
+    "gem.roaming.v1.SettlementService": add_settlement,
+    "gem.roaming.v1.TariffService": add_tariffs,
 }
 
 

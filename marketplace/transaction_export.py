@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from foundation.errors import FieldViolation, MarketError
+from foundation.spreadsheet import MOST_ROWS, Spreadsheet
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from marketplace.spreadsheet import MOST_ROWS, Spreadsheet
 from marketplace.storage_transaction_export import COLUMNS, TransactionExport
 from marketplace.storage_transaction_order import Order
 

@@ -18,14 +18,15 @@ from xml.etree import ElementTree
 import pytest
 from google.protobuf.message import Message
 
+from foundation import spreadsheet
 from foundation.errors import MarketError
+from foundation.spreadsheet import Spreadsheet
 from foundation.validation import violations
 from gem.marketplace.v1 import transaction_service_pb2 as wire
 from gem.marketplace.v1.transaction_pb2 import ServiceTransaction
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
-from marketplace import spreadsheet, transaction_export
-from marketplace.spreadsheet import Spreadsheet
+from marketplace import transaction_export
 from marketplace.storage_transaction_export import COLUMNS
 from tests.transaction_desk import T0_NS, TIMED_OUT, Desk, Reader, opened_desk
 from tests.transaction_log_support import OK, connected, entry_of, eventually

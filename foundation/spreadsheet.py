@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import xlsxwriter
@@ -11,7 +12,7 @@ import xlsxwriter
 #: Rows of a sheet by Office Open XML, less the line of names.
 MOST_ROWS = 1_048_575
 #: Numbers are doubles of 15 digits; greater ones are written as text, exactly.
-_EXACT = range(-(10**15) + 1, 10**15)
+_MOST_DIGITS = 15
 _PIECE_BYTES = 256 * 1024
 
 
@@ -32,13 +33,13 @@ class Spreadsheet:
         """Number of rows, not counting the line of names."""
         return self._written - 1
 
-    def add(self, rows: Sequence[Sequence[str | int]]) -> None:
+    def add(self, rows: Sequence[Sequence[str | int | Decimal]]) -> None:
         """Write rows below those before; OverflowError where the sheet is full."""
         for row in rows:
             if self._written > MOST_ROWS:
                 raise OverflowError("the sheet is full")
             for column, value in enumerate(row):
-                if isinstance(value, int) and value in _EXACT:
+                if isinstance(value, int | Decimal) and _fits(value):
                     self._sheet.write_number(self._written, column, value)
                 else:
                     # Never `write`: it would take a text such as =A1 for a formula.
@@ -59,3 +60,10 @@ class Spreadsheet:
         """Remove whatever was written, finished or not."""
         self._sheet.row_data_fh.close()
         self._folder.cleanup()
+
+
+def _fits(value: int | Decimal) -> bool:
+    """Say whether a number of a sheet holds the value exactly."""
+    if isinstance(value, Decimal):
+        return len(value.as_tuple().digits) <= _MOST_DIGITS
+    return len(str(abs(value))) <= _MOST_DIGITS
