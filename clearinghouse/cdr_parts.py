@@ -15,6 +15,9 @@ from clearinghouse.storage import Pool
 from clearinghouse.storage_cdr_context import StoredContexts
 from clearinghouse.token_hash import TokenHashing
 
+#: EVSPs that are waited for at the same time: one that is slow holds up as few as it can.
+_DELIVERIES_AT_ONCE = 4
+
 
 def utc_now() -> datetime:
     """Give the time in UTC."""
@@ -38,7 +41,9 @@ class CdrParts:
         self.hashing = hashing
         self.clock = clock
         delivery = CdrDelivery(pool, market, clock, limits or DeliveryLimits())
-        self.delivering = RepeatedWork("deliver", delivery.deliver_batch)
+        self.delivering = RepeatedWork(
+            "deliver", delivery.deliver_batch, at_once=_DELIVERIES_AT_ONCE
+        )
         checker = CdrChecker(pool, source or StoredContexts(hashing), clock, self.delivering.wake)
         self.checking = RepeatedWork("check", checker.check_batch)
         self.intake = CdrIntake(pool, hashing, self.checking.wake)

@@ -20,17 +20,30 @@ class RepeatedWork:
     database.
     """
 
-    def __init__(self, name: str, work: Callable[[], Awaitable[int]], idle_s: float = 0.5) -> None:
-        """Make it; `work` gives how much it did, and `idle_s` is the longest wait without any."""
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[int]],
+        *,
+        at_once: int = 1,
+        idle_s: float = 0.5,
+    ) -> None:
+        """Make it.
+
+        `work` gives how much it did, so many pieces are done at once, and `idle_s` is the longest
+        wait without any.
+        """
         self._name = name
         self._work = work
         self._idle_s = idle_s
         self._awake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._at_once = at_once
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run(), name=self._name)
+        for _ in range(self._at_once):
+            self._tasks.append(asyncio.create_task(self._run(), name=self._name))
 
     def wake(self) -> None:
         """Say that there may be work."""
@@ -38,9 +51,9 @@ class RepeatedWork:
 
     async def stop(self) -> None:
         """End; a piece that is not done yet is done by whoever comes next."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         failures = 0

@@ -120,10 +120,10 @@ class Clearing:
         """Check until nothing waits."""
         return await _all(self.checker.check_batch)
 
-    async def deliver(self) -> int:
+    async def deliver(self, rounds: int = 100) -> int:
         """Deliver until nothing is due, whatever time is still to be waited."""
         done = 0
-        for _ in range(100):
+        for _ in range(rounds):
             await self.pool.execute("UPDATE clearinghouse.receiver SET next_at = now()")
             await self.pool.execute(
                 "UPDATE clearinghouse.delivery SET next_at = now() WHERE state = 'WAITING'"
@@ -192,8 +192,8 @@ def market_client(port: int, identity: Identity, folder: Path) -> MarketClient:
     files = {"key": identity.key_pem, "certificate": identity.chain_pem, "ca": identity.root_pem}
     for name, pem in files.items():
         (folder / f"{name}.pem").write_bytes(pem)
-    paths = [folder / f"{name}.pem" for name in files]
-    return MarketClient(MarketAccess(f"127.0.0.1:{port}", *paths))
+    key, certificate, roots = (folder / f"{name}.pem" for name in files)
+    return MarketClient(MarketAccess(f"127.0.0.1:{port}", key, certificate, roots))
 
 
 async def accounts(pool: Pool, acknowledged: Iterable[str]) -> dict[str, int]:

@@ -7,11 +7,43 @@ from pathlib import Path
 
 import pytest
 
-from clearinghouse.storage import open_pool
+from clearinghouse.storage import Pool, open_pool
+from foundation.database import connect_raw
+from foundation.embedded_postgres import EmbeddedPostgres
+from foundation.migrations import migrate
 from tests.clearinghouse.clearing import EVSP, Clearing, market_client
 from tests.clearinghouse.contract_holder import ContractHolder, HolderMarket, holder_market
-from tests.conftest import MigratedDatabase
+from tests.conftest import fresh_database
 from tests.identities import Identity, MakeIdentity
+
+_WRITTEN = (
+    *("cdr", "cdr_event", "cdr_reason", "delivery", "receiver", "dispute", "operator_key"),
+    *("authorization", "tariff_version", "booking", "ledger_posting", "command"),
+)
+
+
+@pytest.fixture(scope="session")
+async def shared_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """Give one database to all tests that need none of their own: making one takes long."""
+    async for url in fresh_database(postgres, "template0"):
+        await migrate(url, "clearinghouse")
+        connection = await connect_raw(url)
+        # What nobody kills need not be on the disk.
+        await connection.execute(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off',"
+            " current_database()); END $$"
+        )
+        await connection.close()
+        yield url
+
+
+@pytest.fixture
+async def pool(shared_url: str) -> AsyncIterator[Pool]:
+    """Give connections to the shared database, empty."""
+    async with open_pool(shared_url, 6) as opened:
+        tables = ", ".join(f"clearinghouse.{name}" for name in _WRITTEN)
+        await opened.execute(f"TRUNCATE {tables} CASCADE")
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -31,15 +63,9 @@ def holder(holders_market: HolderMarket) -> ContractHolder:
 
 @pytest.fixture
 async def clearing(
-    migrated_database: MigratedDatabase,
-    holders_market: HolderMarket,
-    holder: ContractHolder,
-    make_identity: MakeIdentity,
-    tmp_path: Path,
+    pool: Pool, holders_market: HolderMarket, make_identity: MakeIdentity, tmp_path: Path
 ) -> AsyncIterator[Clearing]:
-    """Give a clearing house with a fresh database."""
+    """Give a clearing house with an empty database."""
     client = market_client(holders_market.port, make_identity("clearinghouse"), tmp_path)
-    url = await migrated_database("clearinghouse")
-    async with open_pool(url, 4) as pool:
-        yield Clearing(pool, client)
+    yield Clearing(pool, client)
     await client.close()

@@ -13,6 +13,11 @@ from grpc import aio
 
 from gem.roaming.v1 import contract_holder_service_pb2 as wire
 from gem.roaming.v1 import contract_holder_service_pb2_grpc as services
+from gem.roaming.v1.authorization_pb2 import (
+    AuthorizationDecision,
+    AuthorizationStatus,
+    DecidingLayer,
+)
 from gem.roaming.v1.cdr_clearing_pb2 import CdrReview, CdrVerdict, ClearedCdr
 from tests.identities import Identity
 
@@ -47,13 +52,13 @@ class ContractHolder(services.ContractHolderServiceServicer):
         #: What REFUSE refuses.
         self.dislikes: Callable[[ClearedCdr], bool] = lambda _: True
 
-    async def ReceiveChargeDetailRecord(  # type: ignore[override]
+    async def ReceiveChargeDetailRecord(
         self, request: wire.ReceiveChargeDetailRecordRequest, context: Context
     ) -> wire.ReceiveChargeDetailRecordResponse:
         (review,) = await self._take([request.record], context)
         return wire.ReceiveChargeDetailRecordResponse(review=review)
 
-    async def ReceiveChargeDetailRecords(  # type: ignore[override]
+    async def ReceiveChargeDetailRecords(
         self,
         request_iterator: AsyncIterator[wire.ReceiveChargeDetailRecordsRequest],
         context: Context,
@@ -63,6 +68,32 @@ class ContractHolder(services.ContractHolderServiceServicer):
             yield wire.ReceiveChargeDetailRecordsResponse(
                 request_id=request.request_id, reviews=reviews
             )
+
+    async def AuthorizeCustomer(
+        self, request: wire.AuthorizeCustomerRequest, context: Context
+    ) -> wire.AuthorizeCustomerResponse:
+        decision = AuthorizationDecision(
+            status=AuthorizationStatus.AUTHORIZATION_STATUS_ALLOWED,
+            deciding_layer=DecidingLayer.DECIDING_LAYER_EVSP,
+            authorization_reference=request.request_id,
+            contract_id=request.identification.contract_id,
+        )
+        decision.decided_time.GetCurrentTime()
+        return wire.AuthorizeCustomerResponse(decision=decision)
+
+    async def ReceiveSessionNotice(
+        self, request: wire.ReceiveSessionNoticeRequest, context: Context
+    ) -> wire.ReceiveSessionNoticeResponse:
+        return wire.ReceiveSessionNoticeResponse()
+
+    async def GetChargeDetailRecordReview(
+        self, request: wire.GetChargeDetailRecordReviewRequest, context: Context
+    ) -> wire.GetChargeDetailRecordReviewResponse:
+        key = request.key
+        kept = self.kept.get((key.operator_id, key.cdr_id, key.revision_number))
+        if kept is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown")
+        return wire.GetChargeDetailRecordReviewResponse(review=self._review(kept))
 
     async def _take(self, records: Iterable[ClearedCdr], context: Context) -> list[CdrReview]:
         self.calls += 1
@@ -103,19 +134,20 @@ class ContractHolder(services.ContractHolderServiceServicer):
         )
 
 
-class HolderMarket(services.ContractHolderServiceServicer):
+class HolderMarket(ContractHolder):
     """Stands where the router does: finds the EVSP that a call names."""
 
     def __init__(self, holders: dict[str, ContractHolder]) -> None:
+        super().__init__()
         self.holders = holders
         self.port = 0
 
-    async def ReceiveChargeDetailRecord(  # type: ignore[override]
+    async def ReceiveChargeDetailRecord(
         self, request: wire.ReceiveChargeDetailRecordRequest, context: Context
     ) -> wire.ReceiveChargeDetailRecordResponse:
         return await self._holder(context).ReceiveChargeDetailRecord(request, context)
 
-    async def ReceiveChargeDetailRecords(  # type: ignore[override]
+    async def ReceiveChargeDetailRecords(
         self,
         request_iterator: AsyncIterator[wire.ReceiveChargeDetailRecordsRequest],
         context: Context,
@@ -125,7 +157,8 @@ class HolderMarket(services.ContractHolderServiceServicer):
             yield answer
 
     def _holder(self, context: Context) -> ContractHolder:
-        return self.holders[dict(context.invocation_metadata() or ())["gem-provider"]]
+        named = dict(context.invocation_metadata() or ())["gem-provider"]
+        return self.holders[str(named)]
 
 
 @asynccontextmanager
