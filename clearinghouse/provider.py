@@ -31,6 +31,8 @@ from interceptors.provider_server import Listener, ProviderServer
 
 SERVICE = clearing_service_pb2.DESCRIPTOR.services_by_name["ClearingService"].full_name
 _CLOSE_TIMEOUT_S = 3.0
+#: Longest message: 500 charge detail records.
+_REQUEST_BYTES_MAX = 4 << 20
 _log = structlog.get_logger("clearinghouse")
 
 
@@ -103,6 +105,7 @@ def _listener(settings: ProviderSettings) -> Listener:
         certificate_file=settings.certificate_file,
         ca_file=settings.ca_file,
         trust_domain=settings.trust_domain,
+        request_bytes_max=_REQUEST_BYTES_MAX,
     )
 
 

@@ -45,7 +45,10 @@ _NEVER = Validity(until=ALWAYS_SINCE)
 _AUTHORIZATIONS = """
 SELECT a.authorization_reference, a.operator_id, a.operator_key, a.evse_key, a.identity_key,
     a.session_id, a.status, a.layer, a.contract_key, a.evsp_id, a.decision, a.decided_at,
-    a.valid_until, c.active, c.valid_from AS contract_from, c.valid_until AS contract_until
+    a.valid_until, c.active, c.valid_from AS contract_from, c.valid_until AS contract_until,
+    ARRAY(SELECT encode(k.token_hash, 'hex') FROM clearinghouse.token AS k
+          WHERE k.contract_key = a.contract_key AND k.recorded_at <= a.decided_at
+              AND a.decided_at < k.replaced_at) AS tokens
 FROM clearinghouse.authorization AS a
 LEFT JOIN clearinghouse.customer_contract AS c ON c.contract_key = a.contract_key
     AND c.version_number = a.contract_version
@@ -226,8 +229,8 @@ def _knowledge(
         valid_until=row["valid_until"],
         open_access=row["layer"] == _OPEN_ACCESS,
     )
-    # Shown with the token and recorded by the contract that it belongs to, he is the same.
-    same = {row["identity_key"], row["contract_key"]} & shown
+    # He may show the contract id here and one of its tokens there, and is the same.
+    same = {row["identity_key"], row["contract_key"], *row["tokens"]} & shown
     context = replace(
         context,
         authorization=known,

@@ -14,7 +14,12 @@ from clearinghouse.storage import DATABASE_ERRORS, Pool, open_pool
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
 from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord
-from tests.clearinghouse.clearing import accounts, authorization_row, numbered
+from tests.clearinghouse.clearing import (
+    AUTHORIZATION_COLUMNS,
+    accounts,
+    authorization_row,
+    numbered,
+)
 from tests.clearinghouse.clearing_process import ClearingProcess, calling, send, write_config
 from tests.clearinghouse.contract_holder import ContractHolder, HolderMarket, Mode
 from tests.conftest import fresh_database
@@ -40,15 +45,11 @@ class Run:
     async def authorize(self, records: list[ChargeDetailRecord]) -> None:
         """Let the sessions have been authorized."""
         rows = [authorization_row(record) for record in records]
-        columns = (
-            *("authorization_reference", "operator_id", "request_id", "digest", "session_id"),
-            *("operator_session_id", "evse_id", "evse_key", "operator_key", "identity_key"),
-            *("kind", "method", "status", "layer", "contract_key", "contract_version"),
-            *("evsp_id", "evsp_session_id", "payment_hash", "decision", "decided_at"),
-            "valid_until",
-        )
         await self.pool.copy_records_to_table(
-            "authorization", schema_name="clearinghouse", columns=columns, records=rows
+            "authorization",
+            schema_name="clearinghouse",
+            columns=AUTHORIZATION_COLUMNS,
+            records=rows,
         )
 
     async def send_all(self, records: list[ChargeDetailRecord], process: ClearingProcess) -> None:
