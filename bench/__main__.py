@@ -14,6 +14,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import uvloop
 
 from bench import router
+from bench.clearing import cdr_clear, cdr_intake
 from bench.evse_search import evse_search
 from bench.log_verify import log_verify
 from bench.routing_scale import routing_scale
@@ -31,6 +32,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "transactions-search": transactions_search,
     "transactions-export": transactions_export,
     "log-verify": log_verify,
+    "cdr-intake": cdr_intake,
+    "cdr-clear": cdr_clear,
     "workers": router.workers,
 }
 

@@ -84,6 +84,7 @@ class StoredClearing(RuleBasedStateMachine):
     def nothing_is_stored(self) -> None:
         names = ", ".join(f"clearinghouse.{name.strip()}" for name in TABLES.split(","))
         self.run(self.clearing.pool.execute(f"TRUNCATE {names} CASCADE"))
+        self.holder.kept.clear()
 
     @rule(name=NAMES, session=SESSIONS, remark=REMARKS, times=st.integers(1, 3))
     def a_record_comes(self, name: str, session: int, remark: str, times: int) -> None:
