@@ -210,7 +210,9 @@ class CdrDelivery:
         evsp, limits, fraction = claimed.evsp_partner_id, self._limits, self._chance.random()
         failures = (delivery.refusal_count if error.refused else claimed.failure_count) + 1
         wait = wait_after(failures, limits, fraction)
-        _log.info("not delivered", failure=error.failure, failures=failures, evsp=evsp)
+        if failures & (failures - 1) == 0:
+            # Of many failures in a row some tell it all.
+            _log.info("not delivered", failure=error.failure, failures=failures, evsp=evsp)
         async with transaction(self._pool) as connection:
             await note_failure(
                 connection,

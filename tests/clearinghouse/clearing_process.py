@@ -65,6 +65,9 @@ class ClearingProcess:
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
         self.port = port
+        assert process.stdout is not None
+        # A log that nobody reads would stop the process.
+        self._reading = asyncio.create_task(process.stdout.read())
 
     @classmethod
     async def start(cls, config: Path) -> ClearingProcess:
@@ -83,6 +86,7 @@ class ClearingProcess:
         if self.process.returncode is None:
             self.process.kill()
         await self.process.wait()
+        await self._reading
 
 
 @asynccontextmanager

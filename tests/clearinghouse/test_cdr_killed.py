@@ -144,7 +144,7 @@ async def run(
 
 
 async def test_a_clearing_house_that_is_killed_loses_and_doubles_nothing(run: Run) -> None:
-    await killed(run, seed=1511, kills=2)
+    await killed(run, seed=1511, kills=1)
 
 
 @pytest.mark.torture

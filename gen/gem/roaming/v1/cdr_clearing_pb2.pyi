@@ -139,7 +139,7 @@ class _PlausibilityReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pl
     PLAUSIBILITY_REASON_CREDIT: _PlausibilityReason.ValueType  # 28
     """The credit is not of the record it names, in full, with the same data."""
     PLAUSIBILITY_REASON_NOT_DELIVERABLE: _PlausibilityReason.ValueType  # 29
-    """Nothing is wrong with the record: the EVSP does not take it, and the clearing house has given it
+    """Nothing is wrong with the record: the EVSP does not take it, and the clearing house gave it
     back.
     """
 
@@ -205,7 +205,7 @@ PLAUSIBILITY_REASON_SESSION_OVERLAP: PlausibilityReason.ValueType  # 27
 PLAUSIBILITY_REASON_CREDIT: PlausibilityReason.ValueType  # 28
 """The credit is not of the record it names, in full, with the same data."""
 PLAUSIBILITY_REASON_NOT_DELIVERABLE: PlausibilityReason.ValueType  # 29
-"""Nothing is wrong with the record: the EVSP does not take it, and the clearing house has given it
+"""Nothing is wrong with the record: the EVSP does not take it, and the clearing house gave it
 back.
 """
 Global___PlausibilityReason: _TypeAlias = PlausibilityReason  # noqa: Y015
