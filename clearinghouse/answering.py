@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -23,33 +22,48 @@ ANSWER_S = 10.0
 _log = structlog.get_logger("clearinghouse")
 
 
-@asynccontextmanager
-async def answering(context: Context, longest_s: float = ANSWER_S) -> AsyncIterator[None]:
-    """Bound the time of an answer; turn what is raised into a status.
+class Answering:
+    """`async with Answering(context):` bounds the time of an answer and turns errors into statuses.
 
     Texts of the database and of defects go to the log, never to the caller.
     """
-    remaining_s = context.time_remaining()
-    timeout_s = longest_s if remaining_s is None else min(longest_s, remaining_s)
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except MarketError as error:
-        await _abort(context, error)
-    except asyncpg.DataError:
+
+    def __init__(self, context: Context, longest_s: float = ANSWER_S) -> None:
+        remaining_s = context.time_remaining()
+        bound_s = longest_s if remaining_s is None else min(longest_s, remaining_s)
+        self._context = context
+        self._timeout = asyncio.timeout(bound_s)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError as late:
+            error = late
+        if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            await self._abort(_refusal(error))
+
+    async def _abort(self, error: MarketError) -> None:
+        status: Any = rpc_status.to_status(status_of(error))
+        await self._context.abort_with_status(status)
+
+
+def _refusal(error: Exception) -> MarketError:
+    """Give what the caller is told."""
+    if isinstance(error, MarketError):
+        return error
+    if isinstance(error, asyncpg.DataError):
         # What the schema lets pass and PostgreSQL does not: a NUL in a text.
-        await _abort(context, invalid("", "a text that cannot be stored", "text"))
-    except DATABASE_ERRORS as error:
+        return invalid("", "a text that cannot be stored", "text")
+    if isinstance(error, DATABASE_ERRORS):
         _log.warning("database away", error=type(error).__name__)
-        await _abort(context, away())
-    except grpc.aio.AbortError:
-        raise
-    except Exception:  # noqa: BLE001  # the outermost place: no text of a defect leaves it
-        _log.exception("defect")
-        broken = ErrorReason.ERROR_REASON_INTERNAL
-        await _abort(context, MarketError(broken, "a defect of the clearing house"))
-
-
-async def _abort(context: Context, error: MarketError) -> None:
-    status: Any = rpc_status.to_status(status_of(error))
-    await context.abort_with_status(status)
+        return away()
+    _log.error("defect", exc_info=error)
+    return MarketError(ErrorReason.ERROR_REASON_INTERNAL, "a defect of the clearing house")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from clearinghouse.answering import Context, answering
+from clearinghouse.answering import Answering, Context
 from clearinghouse.cdr_commands import (
     answer_dispute,
     credit_record,
@@ -136,12 +136,11 @@ class CdrDecisionServicer(services.ClearingServiceServicer):
         work: Callable[[Connection], Awaitable[R]],
     ) -> R:
         """Do the caller's command once; a repetition has its first result."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             requester_id = market_call().requester_id
             pool, hashing = self._cdrs.pool, self._cdrs.hashing
             return await once(pool, hashing, requester_id, request, kind, work)
-        raise AssertionError("what is raised above ends the call")
 
 
 def render_dispute(dispute: DisputeRow, row: CdrRow) -> Dispute:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from clearinghouse.answering import Context, answering
+from clearinghouse.answering import Answering, Context
 from clearinghouse.cdr_commands import revise_record
 from clearinghouse.cdr_parts import CdrParts
 from clearinghouse.cdr_rendering import render_receipt
@@ -28,7 +28,7 @@ class CdrIntakeServicer(services.ClearingServiceServicer):
         self, request: messages.SubmitChargeDetailRecordRequest, context: Context
     ) -> messages.SubmitChargeDetailRecordResponse:
         """Store one record, then acknowledge it."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             partner_id = market_call().requester_id
             (receipt,) = await self._cdrs.intake.submit(partner_id, [request.record])
@@ -42,7 +42,7 @@ class CdrIntakeServicer(services.ClearingServiceServicer):
         """Store records message by message; each message is one transaction, then acknowledged."""
         partner_id = market_call().requester_id
         async for request in request_iterator:
-            async with answering(context, _BATCH_S):
+            async with Answering(context, _BATCH_S):
                 require_valid(request)
                 receipts = await self._cdrs.intake.submit(partner_id, request.records)
             yield messages.SubmitChargeDetailRecordsResponse(
@@ -53,7 +53,7 @@ class CdrIntakeServicer(services.ClearingServiceServicer):
         self, request: messages.ReviseChargeDetailRecordRequest, context: Context
     ) -> messages.ReviseChargeDetailRecordResponse:
         """Take a returned or declined record again, corrected."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             async with transaction(self._cdrs.pool) as connection:
                 receipt = await revise_record(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from clearinghouse.answering import Context, answering
+from clearinghouse.answering import Answering, Context
 from clearinghouse.cdr_commands import key_of
 from clearinghouse.cdr_parts import CdrParts
 from clearinghouse.cdr_rendering import MOST_BYTES, render
@@ -38,7 +38,7 @@ class CdrReadingServicer(services.ClearingServiceServicer):
         self, request: messages.GetChargeDetailRecordRequest, context: Context
     ) -> messages.GetChargeDetailRecordResponse:
         """Give one record in its latest revision."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             partner_id = market_call().requester_id
             async with self._cdrs.pool.acquire() as connection:
@@ -53,7 +53,7 @@ class CdrReadingServicer(services.ClearingServiceServicer):
         self, request: messages.ListChargeDetailRecordsRequest, context: Context
     ) -> messages.ListChargeDetailRecordsResponse:
         """List records, the latest first; a page ends where the answer would grow too large."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             partner_id, size = market_call().requester_id, page_size(request.page)
             wanted = _filter(request)
@@ -69,7 +69,7 @@ class CdrReadingServicer(services.ClearingServiceServicer):
         self, request: messages.PullChargeDetailRecordsRequest, context: Context
     ) -> messages.PullChargeDetailRecordsResponse:
         """Give the oldest records that wait for an EVSP, again and again until it has them."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             partner_id, size = market_call().requester_id, request.max_count or _PULLED
             async with self._cdrs.pool.acquire() as connection:
@@ -86,7 +86,7 @@ class CdrReadingServicer(services.ClearingServiceServicer):
         self, request: messages.AcknowledgeChargeDetailRecordsRequest, context: Context
     ) -> messages.AcknowledgeChargeDetailRecordsResponse:
         """Note that an EVSP has stored records that it pulled."""
-        async with answering(context):
+        async with Answering(context):
             require_valid(request)
             partner_id = market_call().requester_id
             async with transaction(self._cdrs.pool) as connection:

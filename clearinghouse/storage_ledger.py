@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from clearinghouse.ledger import Account, AccountKey, Booking, postings
-from clearinghouse.storage_pool import Connection
+from clearinghouse.storage import Connection
 
 #: Bookings in one statement, so that its arguments stay small.
 MOST_BOOKINGS = 1000

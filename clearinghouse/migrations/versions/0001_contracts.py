@@ -142,7 +142,7 @@ _CONTRACT_COLUMNS = """
         secret_hash bytea,
         digest bytea NOT NULL,
 """
-_TOKEN_COLUMNS = """
+_COLUMNS_OF_TOKENS = """
         token_hash bytea NOT NULL,
         kind smallint NOT NULL,
         visual_number text NOT NULL,
@@ -181,7 +181,7 @@ _CUSTOMER = (
         token_ref bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         evsp_id text NOT NULL,
         contract_key text COLLATE "C" NOT NULL,
-        {_TOKEN_COLUMNS}
+        {_COLUMNS_OF_TOKENS}
         blocked_by_customer boolean NOT NULL DEFAULT false,
         recorded_at timestamptz NOT NULL,
         replaced_at timestamptz NOT NULL DEFAULT 'infinity'
@@ -226,7 +226,7 @@ _STAGING = (
     CREATE UNLOGGED TABLE clearinghouse.staged_token (
         load_id uuid NOT NULL,
         item_index bigint NOT NULL,
-        {_TOKEN_COLUMNS}
+        {_COLUMNS_OF_TOKENS}
         kept boolean NOT NULL,
         PRIMARY KEY (load_id, item_index, token_hash)
     )
