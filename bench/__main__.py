@@ -15,6 +15,7 @@ import uvloop
 
 from bench import router
 from bench.authorize import authorize, authorize_memory
+from bench.clearing import cdr_clear, cdr_intake
 from bench.contracts_effect import contracts_effect
 from bench.evse_search import evse_search
 from bench.log_verify import log_verify
@@ -38,6 +39,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "contracts-effect": contracts_effect,
     "authorize": authorize,
     "authorize-memory": authorize_memory,
+    "cdr-intake": cdr_intake,
+    "cdr-clear": cdr_clear,
     "workers": router.workers,
 }
 

@@ -34,6 +34,8 @@ class CdrStep(StrEnum):
     ACCEPT = "ACCEPT"
     #: The clearing house finds it implausible.
     RETURN = "RETURN"
+    #: The clearing house cannot bring it to the EVSP, and gives it back.
+    HAND_BACK = "HAND_BACK"
     #: The EVSP has stored it.
     FORWARD = "FORWARD"
     #: The EVSP pays.
@@ -52,6 +54,7 @@ TRANSITIONS: Mapping[tuple[CdrState, CdrStep], CdrState] = {
     (CdrState.RECEIVED, CdrStep.ACCEPT): CdrState.ACCEPTED,
     (CdrState.RECEIVED, CdrStep.RETURN): CdrState.RETURNED,
     (CdrState.ACCEPTED, CdrStep.FORWARD): CdrState.FORWARDED,
+    (CdrState.ACCEPTED, CdrStep.HAND_BACK): CdrState.RETURNED,
     (CdrState.FORWARDED, CdrStep.APPROVE): CdrState.APPROVED,
     (CdrState.FORWARDED, CdrStep.DECLINE): CdrState.DECLINED,
     (CdrState.DECLINED, CdrStep.REVISE): CdrState.REVISED,
@@ -69,6 +72,8 @@ _REPEATABLE = {
     CdrStep.DECLINE: CdrState.DECLINED,
     CdrStep.REJECT: CdrState.REJECTED,
 }
+#: What it gives back is given back already when a credit is accepted.
+_NOT_OF_CREDITS = frozenset({CdrStep.DECLINE, CdrStep.CREDIT, CdrStep.HAND_BACK})
 #: States in which a record counts in settlements. A credited one does; its credit takes it back.
 SETTLED = frozenset({CdrState.APPROVED, CdrState.CREDITED})
 #: States after which the session may have a fresh record.
@@ -153,8 +158,8 @@ def take_step(stored: StoredCdr, step: CdrStep, revision_number: int | None = No
     _check_revision(stored, revision_number)
     if _REPEATABLE.get(step) is stored.state:
         return stored
-    if stored.credited is not None and step in {CdrStep.DECLINE, CdrStep.CREDIT}:
-        raise _refusal(stored, step, "A credit is neither declined nor credited.")
+    if stored.credited is not None and step in _NOT_OF_CREDITS:
+        raise _refusal(stored, step, "A credit is neither declined nor credited nor handed back.")
     return replace(stored, state=_after(stored, step))
 
 

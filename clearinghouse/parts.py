@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from clearinghouse.cdr_parts import CdrParts
 from clearinghouse.customer_contract import ContractReader
 from clearinghouse.market_client import MarketClient
 from clearinghouse.provider_owner import ProviderOwners
@@ -30,6 +31,7 @@ class Parts:
     reader: ContractReader
     market: MarketClient
     owners: ProviderOwners
+    cdrs: CdrParts
 
     async def once(
         self, request: Any, response_class: type[R], work: Callable[[Connection], Awaitable[R]]

@@ -22,6 +22,10 @@ import structlog
 import uvloop
 
 from clearinghouse.authorization_servicer import AuthorizationServicer
+from clearinghouse.cdr_decision_servicer import CdrDecisionServicer
+from clearinghouse.cdr_intake_servicer import CdrIntakeServicer
+from clearinghouse.cdr_parts import CdrParts
+from clearinghouse.cdr_reading_servicer import CdrReadingServicer
 from clearinghouse.clearing_contract_servicer import ClearingContractServicer
 from clearinghouse.contract_follower import ContractFollower
 from clearinghouse.customer_contract import ContractReader
@@ -47,9 +51,19 @@ _REQUEST_BYTES_MAX = 4 << 20
 _log = structlog.get_logger("clearinghouse")
 
 
+class ClearingServicer(
+    AuthorizationServicer, CdrIntakeServicer, CdrReadingServicer, CdrDecisionServicer
+):
+    """Serves ClearingService: each base class serves a part of it."""
+
+    def __init__(self, parts: Parts) -> None:
+        AuthorizationServicer.__init__(self, parts)
+        self._cdrs = parts.cdrs
+
+
 def add_clearing(server: grpc.aio.Server, parts: Parts) -> None:
     """Add authorizations, session notices and charge detail records."""
-    servicer = AuthorizationServicer(parts)  # type: ignore[abstract]  # what is left is UNIMPLEMENTED
+    servicer = ClearingServicer(parts)
     clearing_service_pb2_grpc.add_ClearingServiceServicer_to_server(servicer, server)
 
 
@@ -87,6 +101,7 @@ class Provider:
         self.parts = parts
         self._server = server
         self._tasks = [asyncio.create_task(each) for each in background(parts)]
+        parts.cdrs.start()
 
     async def stop(self, grace_s: float) -> None:
         """Say NOT_SERVING, let calls in flight end within the grace, close everything."""
@@ -94,6 +109,7 @@ class Provider:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.parts.cdrs.stop()
         await self.parts.market.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
@@ -117,6 +133,7 @@ async def serve(settings: ProviderSettings) -> Provider:
         reader=ContractReader(hashing, settings.check_policy),
         market=market,
         owners=ProviderOwners(market),
+        cdrs=CdrParts(pool, hashing, market),
     )
     server = ProviderServer(_listener(settings), tuple(SERVICES), lambda: probe(pool))
     for add in SERVICES.values():

@@ -148,7 +148,8 @@ class ContractId:
         match = _CONTRACT.fullmatch(text)
         if match is not None:
             identifier = cls(match[1] + match[3], match[4], match[5])
-            right = identifier.is_check_right
+            # Computing it takes longer than all the rest.
+            right = policy is not CheckPolicy.STRICT or identifier.is_check_right
         else:
             identifier, right = _contract_of_din(text)
         if policy is CheckPolicy.STRICT and not right:

@@ -54,7 +54,7 @@ def postgres(short_tmp_dir: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """Give the URL of an empty database that is this test's own."""
-    async for url in _fresh_database(postgres, "template0"):
+    async for url in fresh_database(postgres, "template0"):
         yield url
 
 
@@ -85,7 +85,7 @@ async def migrated_database(
             for package in packages:
                 await migrate(_url_of(postgres, name), package)
             _templates[packages] = name
-        databases = _fresh_database(postgres, _templates[packages])
+        databases = fresh_database(postgres, _templates[packages])
         opened.append(databases)
         return await anext(databases)
 
@@ -95,7 +95,8 @@ async def migrated_database(
             raise AssertionError("a database is made once")
 
 
-async def _fresh_database(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+async def fresh_database(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """Make a database that is dropped when the iterator goes on; give its URL."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     await _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _url_of(postgres, name)

@@ -208,6 +208,7 @@ async def test_more_loads_than_may_be_are_refused_and_can_come_again(house: Hous
     gate.set()
     for call in calls:
         last = await call.read()
+        assert isinstance(last, messages.LoadCustomerContractsResponse)
         assert last.finished
     assert statuses(await house.load([customer(3)])) == ["CRE"]
 

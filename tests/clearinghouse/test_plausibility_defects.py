@@ -277,6 +277,7 @@ def test_every_reason_is_given_not_only_the_first(names: set[str]) -> None:
 def test_each_reason_has_an_example() -> None:
     # Those that need another context, and credits, have theirs beside this file.
     elsewhere = {"AUTHORIZATION_UNKNOWN", "CONTRACT_NOT_ACTIVE", "SESSION_OVERLAP", "CREDIT"}
+    elsewhere |= {"NOT_DELIVERABLE"}
     known_reasons = {
         name.removeprefix("PLAUSIBILITY_REASON_") for name in list(PlausibilityReason.keys())
     }

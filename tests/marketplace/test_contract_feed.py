@@ -1,4 +1,4 @@
-"""A clearing house's feed of contracts: who sees what, in the order of the commits, without a gap."""
+"""A clearing house's feed of contracts: who sees what, in the order of commits, without a gap."""
 
 from __future__ import annotations
 

@@ -138,6 +138,10 @@ class _PlausibilityReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pl
     """Another session on the EVSE overlaps."""
     PLAUSIBILITY_REASON_CREDIT: _PlausibilityReason.ValueType  # 28
     """The credit is not of the record it names, in full, with the same data."""
+    PLAUSIBILITY_REASON_NOT_DELIVERABLE: _PlausibilityReason.ValueType  # 29
+    """Nothing is wrong with the record: the EVSP does not take it, and the clearing house gave it
+    back.
+    """
 
 class PlausibilityReason(_PlausibilityReason, metaclass=_PlausibilityReasonEnumTypeWrapper):
     """Why a record is not plausible."""
@@ -200,6 +204,10 @@ PLAUSIBILITY_REASON_SESSION_OVERLAP: PlausibilityReason.ValueType  # 27
 """Another session on the EVSE overlaps."""
 PLAUSIBILITY_REASON_CREDIT: PlausibilityReason.ValueType  # 28
 """The credit is not of the record it names, in full, with the same data."""
+PLAUSIBILITY_REASON_NOT_DELIVERABLE: PlausibilityReason.ValueType  # 29
+"""Nothing is wrong with the record: the EVSP does not take it, and the clearing house gave it
+back.
+"""
 Global___PlausibilityReason: _TypeAlias = PlausibilityReason  # noqa: Y015
 
 class _CdrOddity:
