@@ -60,7 +60,7 @@ class ContractFollower:
             cursor = await MarketContractStorage(connection).cursor()
         came = False
         stub = ContractServiceStub(self._parts.market.channel())
-        call = stub.WatchContractEvents(WatchContractEventsRequest(after_event_id=cursor))
+        call = stub.WatchContractEvents(WatchContractEventsRequest(after_sequence=cursor))
         try:
             async for event in call:
                 came = True
@@ -74,7 +74,7 @@ class ContractFollower:
         """Store an event and what follows from it, once; False where it is not the next one."""
         async with transaction(self._parts.pool) as connection:
             market = MarketContractStorage(connection)
-            if not await market.advance(event.event_id):
+            if not await market.advance(event.sequence):
                 return False
             in_force = event.state == contract_pb2.CONTRACT_STATE_ACTIVE
             await market.keep(event, in_force=in_force, ended=event.state in _ENDED)

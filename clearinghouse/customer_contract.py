@@ -54,7 +54,8 @@ class ContractDraft:
     roaming_allowed: bool
     #: A CustomerContract without tokens, secret, state and version.
     content: bytes
-    #: The ServiceLevel within which the customer may choose; None leaves it as it is.
+    #: A CustomerContract of the service level alone within which the customer may choose; None
+    #: leaves it as it is.
     limits: bytes | None
     secret_hash: bytes | None
     tokens: tuple[TokenDraft, ...]
@@ -127,7 +128,7 @@ class ContractReader:
             valid_until=until,
             roaming_allowed=level is None or level.roaming_allowed,
             content=_content(message, str(identifier)),
-            limits=b"" if level is None else level.SerializeToString(deterministic=True),
+            limits=wire.CustomerContract(service_level=level).SerializeToString(deterministic=True),
             secret_hash=self._hashing.secret(identifier.key, secret) if secret else None,
             tokens=tokens,
             digest=b"",

@@ -55,7 +55,8 @@ def changed_by_customer(
 
 def limits_of(held: HeldVersion) -> wire.ServiceLevel | None:
     """Give the level within which the customer may choose; None where the EVSP set none."""
-    return wire.ServiceLevel.FromString(held.limits) if held.limits else None
+    limits = wire.CustomerContract.FromString(held.limits or b"")
+    return limits.service_level if limits.HasField("service_level") else None
 
 
 def _check_allowed(contract: wire.CustomerContract, change: int) -> None:

@@ -58,7 +58,7 @@ class MarketContractStorage:
     ) -> None:
         """Store an event, and how its contract stands now."""
         content = event.SerializeToString()
-        await self._connection.execute(_EVENT, event.event_id, event.contract_id, content)
+        await self._connection.execute(_EVENT, event.sequence, event.contract_id, content)
         await self._connection.execute(
             _CONTRACT,
             event.contract_id,

@@ -39,7 +39,7 @@ class ContractWatchServicer:
     ) -> AsyncIterator[wire.WatchContractEventsResponse]:
         """Give what follows a place in the caller's feed, and each later event when it comes."""
         assert call.caller is not None, "partners have a certificate"
-        house, after = call.caller.subject_id, request.after_event_id
+        house, after = call.caller.subject_id, request.after_sequence
         await self._check_clearing_house(call, house)
         feed = self._notices
         with (
@@ -78,7 +78,7 @@ async def _wait(news: asyncio.Event, longest_s: float | None) -> None:
 
 def _render(row: Any) -> wire.WatchContractEventsResponse:
     rendered: Any = wire.WatchContractEventsResponse(
-        event_id=row.event_id,
+        sequence=row.event_id,
         contract_id=row.contract_id,
         requester_id=row.requester_id,
         provider_id=row.provider_id,

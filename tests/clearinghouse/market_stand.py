@@ -73,7 +73,7 @@ class MarketStand(core.ContractServiceServicer, holder_grpc.ContractHolderServic
         }
         self.events.append(
             WatchContractEventsResponse(
-                event_id=len(self.events) + 1,
+                sequence=len(self.events) + 1,
                 contract_id=contract_id,
                 requester_id=requester,
                 provider_id=provider,
@@ -86,12 +86,12 @@ class MarketStand(core.ContractServiceServicer, holder_grpc.ContractHolderServic
     async def WatchContractEvents(
         self, request: WatchContractEventsRequest, context: Any
     ) -> AsyncIterator[WatchContractEventsResponse]:
-        after = request.after_event_id
+        after = request.after_sequence
         while True:
             news = self._news
             for event in self.events[after:]:
                 yield event
-                after = event.event_id
+                after = event.sequence
             await news.wait()
 
     async def ExplainRoute(

@@ -104,7 +104,7 @@ async def test_an_event_out_of_its_turn_is_not_taken(house: House) -> None:
     assert not await follower.take(third)
     later = type(third)()
     later.CopyFrom(third)
-    later.event_id = 5
+    later.sequence = 5
     assert not await follower.take(later), "one in between is missing"
     assert await house.cursor() == 3
 
@@ -146,7 +146,7 @@ async def test_a_killed_follower_and_several_at_once_take_each_event_once(
         kept = await house.pool.fetch(
             "SELECT event_id, contract_id FROM clearinghouse.market_event ORDER BY event_id"
         )
-        expected = [(event.event_id, event.contract_id) for event in stand.events]
+        expected = [(event.sequence, event.contract_id) for event in stand.events]
         assert [tuple(row) for row in kept] == expected
         assert await versions(house) == [
             (f"c-{number:02d}", version, version < 4, version in {1, 3})

@@ -66,7 +66,7 @@ async def watching(plane: ControlPlane, who: str, after: int = 0) -> AsyncIterat
     """Follow a feed; gives a function that waits for so many events more."""
     servicer = ContractServicer(Commands(plane.engine), notices=plane.notices)
     stream: Any = servicer.WatchContractEvents(
-        WatchContractEventsRequest(after_event_id=after),
+        WatchContractEventsRequest(after_sequence=after),
         make_call(b"", caller=Caller(who, _ROLE, who.encode())),
     )
 
@@ -130,11 +130,11 @@ async def test_a_contract_shows_while_both_its_parties_have_one_with_the_clearin
             ("SEEN", "TERMINATED", "evsp>volt"),
             ("TERMINATED", "TERMINATED", "evsp>house"),
         ]
-        assert [event.event_id for event in events] == list(range(4, 9))
+        assert [event.sequence for event in events] == list(range(4, 9))
         await market.join("evsp", "other-house")
         (only,) = await other(1)
         assert told(only) == ("CREATED", "ACTIVE", "evsp>other-house")
-        assert only.event_id == 1
+        assert only.sequence == 1
 
 
 async def test_a_feed_resumes_behind_what_was_seen(plane: ControlPlane) -> None:
@@ -144,7 +144,7 @@ async def test_a_feed_resumes_behind_what_was_seen(plane: ControlPlane) -> None:
     for what in ("Suspend", "Resume", "Suspend"):
         await market.step(what, "evsp", contract_id)
     async with watching(plane, "house", after=2) as read:
-        assert [event.event_id for event in await read(2)] == [3, 4]
+        assert [event.sequence for event in await read(2)] == [3, 4]
 
 
 @pytest.mark.fault
@@ -167,7 +167,7 @@ async def test_events_have_the_order_of_their_commits_without_a_gap(plane: Contr
         for start in range(0, len(chosen), 4):
             await asyncio.gather(*(write(keep) for keep in chosen[start : start + 4]))
         events = await reading
-    assert [event.event_id for event in events] == list(range(1, 2 + sum(chosen)))
+    assert [event.sequence for event in events] == list(range(1, 2 + sum(chosen)))
 
 
 @pytest.mark.fault

@@ -127,8 +127,8 @@ _EVSP = (
     """,
 )
 
-# `content` is a CustomerContract without tokens, secret, state and version; `limits` the service
-# level within which the customer may choose.
+# `content` is a CustomerContract without tokens, secret, state and version; `limits` one of
+# the service level alone, within which the customer may choose.
 _CONTRACT_COLUMNS = """
         contract_key text COLLATE "C" NOT NULL,
         contract_id text NOT NULL,

@@ -26,17 +26,17 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from gem.marketplace.v1 import contract_pb2 as gem_dot_marketplace_dot_v1_dot_contract__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gem/marketplace/v1/contract_watch.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!gem/marketplace/v1/contract.proto\"=\n\x1aWatchContractEventsRequest\x12\x1f\n\x0e\x61\x66ter_event_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xcb\x02\n\x1bWatchContractEventsResponse\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32!.gem.marketplace.v1.ContractEvent\x12:\n\x05state\x18\x03 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\x0b\x63ontract_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12(\n\x0finterface_names\x18\x07 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xc8\x01\x12\x1e\n\rcurrency_code\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gem/marketplace/v1/contract_watch.proto\x12\x12gem.marketplace.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!gem/marketplace/v1/contract.proto\"=\n\x1aWatchContractEventsRequest\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xcb\x02\n\x1bWatchContractEventsResponse\x12\x19\n\x08sequence\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32!.gem.marketplace.v1.ContractEvent\x12:\n\x05state\x18\x03 \x01(\x0e\x32!.gem.marketplace.v1.ContractStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\x0b\x63ontract_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1d\n\x0crequester_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12\x1c\n\x0bprovider_id\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18(\x12(\n\x0finterface_names\x18\x07 \x03(\tB\x0f\xbaH\x0c\x92\x01\t\x10\x14\"\x05r\x03\x18\xc8\x01\x12\x1e\n\rcurrency_code\x18\x08 \x01(\tB\x07\xbaH\x04r\x02\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gem.marketplace.v1.contract_watch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHCONTRACTEVENTSREQUEST'].fields_by_name['after_event_id']._loaded_options = None
-  _globals['_WATCHCONTRACTEVENTSREQUEST'].fields_by_name['after_event_id']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_WATCHCONTRACTEVENTSRESPONSE'].fields_by_name['event_id']._loaded_options = None
-  _globals['_WATCHCONTRACTEVENTSRESPONSE'].fields_by_name['event_id']._serialized_options = b'\272H\004\"\002(\001'
+  _globals['_WATCHCONTRACTEVENTSREQUEST'].fields_by_name['after_sequence']._loaded_options = None
+  _globals['_WATCHCONTRACTEVENTSREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_WATCHCONTRACTEVENTSRESPONSE'].fields_by_name['sequence']._loaded_options = None
+  _globals['_WATCHCONTRACTEVENTSRESPONSE'].fields_by_name['sequence']._serialized_options = b'\272H\004\"\002(\001'
   _globals['_WATCHCONTRACTEVENTSRESPONSE'].fields_by_name['state']._loaded_options = None
   _globals['_WATCHCONTRACTEVENTSRESPONSE'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_WATCHCONTRACTEVENTSRESPONSE'].fields_by_name['contract_id']._loaded_options = None

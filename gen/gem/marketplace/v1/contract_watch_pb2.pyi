@@ -25,17 +25,17 @@ class WatchContractEventsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    AFTER_EVENT_ID_FIELD_NUMBER: _builtins.int
-    after_event_id: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
     """The last event that came before; 0 starts with the oldest."""
     def __init__(
         self,
         *,
-        after_event_id: _builtins.int = ...,
+        after_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_event_id", b"after_event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -47,7 +47,7 @@ class WatchContractEventsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CONTRACT_ID_FIELD_NUMBER: _builtins.int
@@ -55,7 +55,7 @@ class WatchContractEventsResponse(_message.Message):
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
     INTERFACE_NAMES_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.int
+    sequence: _builtins.int
     """Counts the events of the caller's feed from 1, without a gap."""
     state: _contract_pb2.ContractState.ValueType
     """The state of the contract since then."""
@@ -78,7 +78,7 @@ class WatchContractEventsResponse(_message.Message):
     def __init__(
         self,
         *,
-        event_id: _builtins.int = ...,
+        sequence: _builtins.int = ...,
         event: _contract_pb2.ContractEvent | None = ...,
         state: _contract_pb2.ContractState.ValueType = ...,
         contract_id: _builtins.str = ...,
@@ -89,7 +89,7 @@ class WatchContractEventsResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "currency_code", b"currency_code", "event", b"event", "event_id", b"event_id", "interface_names", b"interface_names", "provider_id", b"provider_id", "requester_id", b"requester_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "currency_code", b"currency_code", "event", b"event", "interface_names", b"interface_names", "provider_id", b"provider_id", "requester_id", b"requester_id", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

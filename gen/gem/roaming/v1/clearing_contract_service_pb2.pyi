@@ -693,7 +693,9 @@ class LoadCustomerContractsRequest(_message.Message):
     ATOMIC_FIELD_NUMBER: _builtins.int
     CONTRACTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Names the command; a repeat with the same content gives the first result."""
+    """Names the load; the same in every message of the stream. A load that is repeated changes
+    nothing more: its reports say UNCHANGED.
+    """
     mode: Global___LoadMode.ValueType
     """How they are loaded; the same in every message of the stream."""
     atomic: _builtins.bool
