@@ -128,6 +128,16 @@ async def offerings(
             return
 
 
+async def required_sections(
+    stub: ContractServiceAsyncStub, service_id: str, offering_id: str
+) -> list[str]:
+    """Give the ids of an offering's required sections; ValueError where it is not on offer."""
+    async for each in offerings(stub, service_id):
+        if each.offering_id == offering_id:
+            return [section.section_id for section in each.terms.sections if section.required]
+    raise ValueError(f"service {service_id} does not offer {offering_id}")
+
+
 async def accept(
     stub: ContractServiceAsyncStub, offering_id: str, sections: Sequence[str], start: str
 ) -> contract_pb2.Contract:

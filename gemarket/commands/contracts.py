@@ -129,6 +129,9 @@ def accept(
     offering: Annotated[str, typer.Argument(metavar="OFFERING", help="Offering id.")],
     *,
     section: Sections = None,
+    required_of: Annotated[
+        str, typer.Option(metavar="SERVICE", help="Also all required sections, as it offers them.")
+    ] = "",
     start: Annotated[str, typer.Option(metavar="TIME", help="When it starts, else now.")] = "",
     caller: As = "",
     json: Json = False,
@@ -137,7 +140,10 @@ def accept(
     """Make a contract by accepting an offering."""
 
     async def work(stub: ContractServiceAsyncStub) -> None:
-        made = await contracts.accept(stub, offering, section or (), start)
+        chosen = section or []
+        if required_of:
+            chosen += await contracts.required_sections(stub, required_of, offering)
+        made = await contracts.accept(stub, offering, list(dict.fromkeys(chosen)), start)
         _show(made, _contracts_table([made]), json=json)
 
     _run(work, caller, data_dir)

@@ -55,6 +55,21 @@ def test_every_price_is_said_in_a_line(model: dict[str, Any], text: str) -> None
     assert contracts.price_text(contract_pb2.PriceModel(**model)) == text
 
 
+async def test_the_required_sections_of_an_offering_are_found_among_all_of_its_service() -> None:
+    def answer() -> frameworks.ListOfferingsResponse:
+        made = frameworks.ListOfferingsResponse()
+        for offering_id, names in (("o-1", "abc"), ("o-2", "de")):
+            offering = made.offerings.add(offering_id=offering_id)
+            for name in names:
+                offering.terms.sections.add(section_id=name, required=name != "b")
+        return made
+
+    stub: Any = FakeService(answer(), answer())
+    assert await contracts.required_sections(stub, "s-1", "o-1") == ["a", "c"]
+    with pytest.raises(ValueError, match="service s-1 does not offer o-3"):
+        await contracts.required_sections(stub, "s-1", "o-3")
+
+
 class FakeService:
     """Stands for the stub: notes each request and answers with what it is given, in turn."""
 

@@ -18,7 +18,7 @@ from marketplace.conformance_runner import ConformanceRunner
 from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
 from marketplace.service_registry import RegistryParts, ServiceRegistry
 from marketplace.storage_command import Commands
-from tests.conformance_market import SHORT, conformance_market
+from tests.conformance_market import conformance_market
 from tests.conforming_provider import ConformingProvider
 from tests.control_plane import EVSE_OPERATOR, INTERFACE_BODY, TECHNICAL, ControlPlane
 from tests.identities import MakeIdentity
@@ -65,7 +65,7 @@ async def plane(
     await plane.partner("volt", EVSE_OPERATOR)
     check = EndpointCheck(EndpointPolicy(LOOPBACK_NETWORKS), resolve=names.resolve)
     async with conformance_market(authority, check) as market:
-        runner = ConformanceRunner(plane.engine, market, SHORT)
+        runner = ConformanceRunner(plane.engine, market)
         parts = RegistryParts(
             runner,
             endpoints=check,
