@@ -210,6 +210,7 @@ async def test_more_loads_than_may_be_are_refused_and_can_come_again(house: Hous
         last = await call.read()
         assert isinstance(last, messages.LoadCustomerContractsResponse)
         assert last.finished
+        assert await call.read() is grpc.aio.EOF
     assert statuses(await house.load([customer(3)])) == ["CRE"]
 
 

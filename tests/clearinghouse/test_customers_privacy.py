@@ -35,9 +35,7 @@ _HELD = st.dictionaries(
     st.tuples(st.sampled_from("BC"), st.sampled_from(CARDS)), st.booleans(), min_size=1, max_size=4
 )
 few = settings(
-    max_examples=5,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from fractions import Fraction
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -26,9 +25,7 @@ from gem.roaming.v1.charge_detail_record_pb2 import (
     PeriodDimension,
 )
 from tests.clearinghouse_records import known, plausible
-
-EXTERNAL = Path(__file__).parents[3] / "shared" / "data" / "charging-sessions"
-HERE = pytest.mark.skipif(not EXTERNAL.exists(), reason="the shared data is not here")
+from tests.external_data import FOLDER, needs
 
 
 def as_record(
@@ -78,7 +75,8 @@ def judged(made: ChargeDetailRecord) -> Assessment:
 
 
 def acn() -> Iterator[ChargeDetailRecord]:
-    for each in json.loads((EXTERNAL / "acn-office-1.json").read_text())["_items"]:
+    acn = FOLDER / "charging-sessions" / "acn-office-1.json"
+    for each in json.loads(acn.read_text())["_items"]:
         done = each["doneChargingTime"]
         yield as_record(
             parsedate_to_datetime(each["connectionTime"]),
@@ -92,7 +90,7 @@ def acn() -> Iterator[ChargeDetailRecord]:
 def dundee() -> Iterator[ChargeDetailRecord | None]:
     """Give the dirty sessions and every fortieth of the others; None for one without its times."""
     zone = ZoneInfo("Europe/London")
-    with (EXTERNAL / "dundee-2018-06-to-09.csv").open(newline="") as file:
+    with (FOLDER / "charging-sessions" / "dundee-2018-06-to-09.csv").open(newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
             start, end = (
                 local(row[f"{name} Date"], row[f"{name} Time"], zone) for name in ("Start", "End")
@@ -120,7 +118,7 @@ def classes(records: list[ChargeDetailRecord]) -> tuple[Counter[str], Counter[st
     return odd, found
 
 
-@HERE
+@needs("charging-sessions")
 @pytest.mark.external_data
 @pytest.mark.usecase(1511)
 def test_sessions_of_a_workplace_are_all_plausible() -> None:
@@ -130,7 +128,7 @@ def test_sessions_of_a_workplace_are_all_plausible() -> None:
     assert found == Counter()
 
 
-@HERE
+@needs("charging-sessions")
 @pytest.mark.external_data
 @pytest.mark.usecase(1511)
 def test_dirty_sessions_of_a_city_are_classified() -> None:

@@ -51,7 +51,7 @@ async def done(own: WholeMarket) -> dict[str, str]:
         await database.close()
 
 
-@pytest.mark.usecase(1374, 1250, 1501, 1485)
+@pytest.mark.usecase(1374, 1250, 1485)
 async def test_the_reference_partners_come_in_as_anybody_does_and_only_once(
     own: WholeMarket,
 ) -> None:

@@ -15,6 +15,7 @@ from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
 from marketplace.storage_tables import METADATA
+from tests.partner_office import Office
 from tests.transaction_log_support import empty_log
 
 if TYPE_CHECKING:
@@ -77,3 +78,9 @@ async def plane(
 
     async with control_plane(control_plane_url, authority) as opened:
         yield opened
+
+
+@pytest.fixture
+def office(plane: ControlPlane) -> Office:
+    """Give what partners and applicants do with their accounts."""
+    return Office(plane)

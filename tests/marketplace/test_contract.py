@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import MarketError
-from gem.marketplace.v1.contract_pb2 import OfferingTerms, PriceModel
+from gem.marketplace.v1.contract_pb2 import OfferingTerms
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor
 from marketplace.contract import (
@@ -25,8 +25,6 @@ from marketplace.contract import (
     take_step,
 )
 from marketplace.partner import Partner, PartnerState
-from marketplace.price import price_of
-from marketplace.router.target import Price
 from marketplace.service import Service, ServiceState
 from tests.control_plane import REQUIRED, TERMS, fields_of
 from tests.interceptors.support import raises
@@ -144,10 +142,3 @@ def test_only_a_started_service_of_another_active_partner_is_contracted() -> Non
     with pytest.raises(MarketError, check=raises(ErrorReason.ERROR_REASON_PARTNER_NOT_ACTIVE)):
         check_parties(SERVICE, _partner("evsp", PartnerState.INACTIVE), volt)
     check_parties(SERVICE, evsp, volt)
-
-
-def test_a_price_is_free_or_per_call_and_never_unset() -> None:
-    with pytest.raises(ValueError, match="a price has a model"):
-        price_of(PriceModel())
-    assert price_of(PriceModel(free=PriceModel.Free())) == Price(0, "EUR")
-    assert price_of(OFFERING.price) == Price(20_000, "EUR")

@@ -11,18 +11,13 @@ from sqlalchemy.exc import DBAPIError
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from tests.control_plane import BUSINESS, TECHNICAL, ControlPlane, fields_of
+from tests.control_plane import BUSINESS, TECHNICAL, fields_of
 from tests.interceptors.support import raises
 from tests.partner_office import ANYBODY, Office
 
 CONFLICT = raises(ErrorReason.ERROR_REASON_CONFLICT)
 FORBIDDEN = raises(ErrorReason.ERROR_REASON_ROLE_NOT_ALLOWED)
 NOT_NOW = raises(ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED)
-
-
-@pytest.fixture
-def office(plane: ControlPlane) -> Office:
-    return Office(plane)
 
 
 async def publish(office: Office, version: int, **fields: Any) -> Any:

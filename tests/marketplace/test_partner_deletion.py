@@ -14,7 +14,7 @@ from foundation.errors import MarketError
 from gem.common.v1.identifier_pb2 import IdentifierKind
 from gem.marketplace.v1 import partner_pb2
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from tests.control_plane import BUSINESS, EVSP, ControlPlane
+from tests.control_plane import BUSINESS, EVSP
 from tests.interceptors.support import raises
 from tests.partner_office import Office, profile_of
 from tests.session_plane import ADMINISTRATOR, VIEWER, SessionPlane
@@ -23,11 +23,6 @@ NOT_NOW = raises(ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED)
 OWNED = {"kind": IdentifierKind.IDENTIFIER_KIND_OPERATOR_ID, "value": "DE*ABC"}
 #: What says who somebody is; nothing else that the tests write contains these words.
 PERSONAL = ("lovelace", "quimby", "vicvic", "+49301234567", "postalpost")
-
-
-@pytest.fixture
-def office(plane: ControlPlane) -> Office:
-    return Office(plane)
 
 
 async def places_of(office: Office, word: str) -> list[str]:

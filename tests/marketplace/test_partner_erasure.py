@@ -23,11 +23,6 @@ SESSION_GONE = raises(ErrorReason.ERROR_REASON_SESSION_NOT_ACCEPTED)
 
 
 @pytest.fixture
-def office(plane: ControlPlane) -> Office:
-    return Office(plane)
-
-
-@pytest.fixture
 def people(plane: ControlPlane) -> SessionPlane:
     return SessionPlane(plane)
 

@@ -17,7 +17,7 @@ from gem.marketplace.v1 import partner_pb2
 from gem.marketplace.v1 import partner_registration_pb2 as wire
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace import partner_registration
-from tests.control_plane import BUSINESS, TECHNICAL, ControlPlane, fields_of
+from tests.control_plane import BUSINESS, TECHNICAL, fields_of
 from tests.interceptors.support import raises
 from tests.partner_office import ANYBODY, Office, profile_of
 
@@ -27,11 +27,6 @@ TAKEN = raises(ErrorReason.ERROR_REASON_ALREADY_EXISTS)
 TOO_MANY = raises(ErrorReason.ERROR_REASON_RATE_EXCEEDED)
 OPERATOR_ID = {"kind": IdentifierKind.IDENTIFIER_KIND_OPERATOR_ID, "value": "DE*ABC"}
 STATE = wire.PartnerRegistrationState
-
-
-@pytest.fixture
-def office(plane: ControlPlane) -> Office:
-    return Office(plane)
 
 
 async def nothing_is_kept(office: Office) -> bool:

@@ -11,18 +11,13 @@ from foundation.errors import MarketError
 from gem.marketplace.v1 import partner_pb2
 from gem.marketplace.v1.partner_search_pb2 import PartnerEventKind
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from tests.control_plane import BUSINESS, EVSP, ControlPlane
+from tests.control_plane import BUSINESS, EVSP
 from tests.interceptors.support import raises
 from tests.partner_office import ANYBODY, Office, profile_of
 
 REUSED = raises(ErrorReason.ERROR_REASON_REQUEST_ID_REUSED)
 INVALID = raises(ErrorReason.ERROR_REASON_REQUEST_INVALID)
 NOT_FOUND = raises(ErrorReason.ERROR_REASON_NOT_FOUND)
-
-
-@pytest.fixture
-def office(plane: ControlPlane) -> Office:
-    return Office(plane)
 
 
 async def history(office: Office, partner_id: str = "acme") -> list[str]:

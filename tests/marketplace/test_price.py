@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from foundation.errors import MarketError
 from foundation.validation import violations
-from gem.marketplace.v1.contract_pb2 import PriceModel
+from gem.marketplace.v1.contract_pb2 import OfferingTerms, PriceModel
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.price import check_tiers, check_unit, price_of, tiers_of, unit_of
 from marketplace.price_tiers import Tier, graduated
 from marketplace.router.target import Price
 from marketplace.router.unit_price import UNITS_MAX, UnitPrice, amount_micros
 from marketplace.storage_price import methods_of
-from tests.control_plane import fields_of
+from tests.control_plane import TERMS, fields_of
 from tests.interfaces import descriptor_set, rpc, service
 
 BODY = """
@@ -253,3 +253,10 @@ def test_the_tiers_of_a_model_are_those_of_the_statement() -> None:
         (900, 1800),
         (501, 0),
     ]
+
+
+def test_a_price_is_free_or_per_call_and_never_unset() -> None:
+    with pytest.raises(ValueError, match="a price has a model"):
+        price_of(PriceModel())
+    assert price_of(PriceModel(free=PriceModel.Free())) == Price(0, "EUR")
+    assert price_of(OfferingTerms(**TERMS).price) == Price(20_000, "EUR")

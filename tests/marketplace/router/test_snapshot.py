@@ -23,11 +23,10 @@ BODY = (
 )
 PATH = f"/{NAME}/Search"
 RECORD = CertificateRecord("a", "partner", frozenset({1}), True, False, 2e9)
-FREE = Price()
 
 
 def target(provider_id: str, number: int = 0) -> Target:
-    return Target(f"contract-{provider_id}-{number}", provider_id, "s", "1.0", "h:1", FREE)
+    return Target(f"contract-{provider_id}-{number}", provider_id, "s", "1.0", "h:1", Price())
 
 
 def test_an_empty_snapshot_knows_nothing() -> None:

@@ -351,8 +351,8 @@ class ContractServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchContractEvents(self, request, context):
-        """Gives a clearing house what happened to the contracts whose both parties have a contract with it
-        in force, and to its own, from a place in its feed on, and each later event when it is
+        """Gives a clearing house what happened to the contracts whose both parties have a contract with
+        it in force, and to its own, from a place in its feed on, and each later event when it is
         committed, for as long as the call lasts. Each comes once, in the order of the commits and
         numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
         partner's contract with the clearing house comes into force, those contracts follow that are to

@@ -123,8 +123,8 @@ class ContractServiceStub:
     ListContractAmendments: _grpc.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractAmendmentsRequest, _contract_amendment_pb2.ListContractAmendmentsResponse]
     """Lists the requests about a contract, the oldest first."""
     WatchContractEvents: _grpc.UnaryStreamMultiCallable[_contract_watch_pb2.WatchContractEventsRequest, _contract_watch_pb2.WatchContractEventsResponse]
-    """Gives a clearing house what happened to the contracts whose both parties have a contract with it
-    in force, and to its own, from a place in its feed on, and each later event when it is
+    """Gives a clearing house what happened to the contracts whose both parties have a contract with
+    it in force, and to its own, from a place in its feed on, and each later event when it is
     committed, for as long as the call lasts. Each comes once, in the order of the commits and
     numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
     partner's contract with the clearing house comes into force, those contracts follow that are to
@@ -229,8 +229,8 @@ class ContractServiceAsyncStub(ContractServiceStub):
     ListContractAmendments: _aio.UnaryUnaryMultiCallable[_contract_amendment_pb2.ListContractAmendmentsRequest, _contract_amendment_pb2.ListContractAmendmentsResponse]  # type: ignore[assignment]
     """Lists the requests about a contract, the oldest first."""
     WatchContractEvents: _aio.UnaryStreamMultiCallable[_contract_watch_pb2.WatchContractEventsRequest, _contract_watch_pb2.WatchContractEventsResponse]  # type: ignore[assignment]
-    """Gives a clearing house what happened to the contracts whose both parties have a contract with it
-    in force, and to its own, from a place in its feed on, and each later event when it is
+    """Gives a clearing house what happened to the contracts whose both parties have a contract with
+    it in force, and to its own, from a place in its feed on, and each later event when it is
     committed, for as long as the call lasts. Each comes once, in the order of the commits and
     numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
     partner's contract with the clearing house comes into force, those contracts follow that are to
@@ -470,8 +470,8 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contract_watch_pb2.WatchContractEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_contract_watch_pb2.WatchContractEventsResponse], _abc.AsyncIterator[_contract_watch_pb2.WatchContractEventsResponse]]:
-        """Gives a clearing house what happened to the contracts whose both parties have a contract with it
-        in force, and to its own, from a place in its feed on, and each later event when it is
+        """Gives a clearing house what happened to the contracts whose both parties have a contract with
+        it in force, and to its own, from a place in its feed on, and each later event when it is
         committed, for as long as the call lasts. Each comes once, in the order of the commits and
         numbered without a gap; a stream that broke is resumed by naming the last one that came. When a
         partner's contract with the clearing house comes into force, those contracts follow that are to
