@@ -110,7 +110,7 @@ async def test_a_reference_is_kept_as_a_digest_and_opens_its_own_request_only(
     office: Office,
 ) -> None:
     first, second = await office.apply("acme"), await office.apply("volt")
-    assert len(first.reference) == 43
+    assert len(first.reference) == 44
     assert (await office.track(first.reference)).partner_id == "acme"
     assert (await office.track(second.reference)).partner_id == "volt"
     for table in ("partner_registration", "command", "partner_registration_event"):
