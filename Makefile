@@ -24,7 +24,7 @@ test: $(STAMP)
 
 # Long fault and soak runs.
 torture: $(STAMP)
-	$(BIN)/pytest -m torture
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -m torture
 
 check: $(STAMP) check-catalogue
 	$(BIN)/ruff check .

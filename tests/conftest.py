@@ -31,8 +31,11 @@ _numbers = itertools.count(1)
 #: Tables are read by tests: never folded, whatever the terminal of a run is.
 os.environ["COLUMNS"] = "300"
 
-hypothesis_settings.register_profile("market", deadline=None, print_blob=True)
-hypothesis_settings.load_profile("market")
+# Forty examples a property keep a run short; `HYPOTHESIS_PROFILE=deep`, as in `make torture`, looks
+# at many more.
+hypothesis_settings.register_profile("market", deadline=None, print_blob=True, max_examples=40)
+hypothesis_settings.register_profile("deep", deadline=None, print_blob=True, max_examples=500)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "market"))
 
 
 @pytest.fixture(scope="session")
