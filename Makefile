@@ -18,9 +18,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	ONCE=$(ONCE) $(BIN)/gemarket demo
 
-# Two at a time, each with a PostgreSQL and markets of its own; a file's tests stay together.
+# Two at a time, each with a PostgreSQL and markets of its own.
 test: $(STAMP)
-	$(BIN)/pytest -m "not torture" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not torture" -n 2 --dist worksteal
 
 # Long fault and soak runs.
 torture: $(STAMP)
