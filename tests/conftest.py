@@ -28,11 +28,9 @@ _SMALL_SERVER = {"shared_buffers": "64MB", "max_connections": "120"}
 #: Gives every database of a session its own name.
 _numbers = itertools.count(1)
 
-#: Tables are read by tests: never folded, whatever the terminal of a run is.
-os.environ["COLUMNS"] = "300"
+os.environ["COLUMNS"] = "300"  # Tables are never folded, whatever the terminal of a run is.
 
-# Forty examples a property keep a run short; `HYPOTHESIS_PROFILE=deep`, as in `make torture`, looks
-# at many more.
+# Few examples keep a run short; `make torture` sets HYPOTHESIS_PROFILE=deep, for many.
 hypothesis_settings.register_profile("market", deadline=None, print_blob=True, max_examples=40)
 hypothesis_settings.register_profile("deep", deadline=None, print_blob=True, max_examples=500)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "market"))
