@@ -18,9 +18,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	ONCE=$(ONCE) $(BIN)/gemarket demo
 
-# Two at a time, each with a PostgreSQL and markets of its own.
+# Two at a time, each with a PostgreSQL and markets of its own; a file's tests stay together.
 test: $(STAMP)
-	$(BIN)/pytest -m "not torture" -n 2 --dist worksteal
+	$(BIN)/pytest -m "not torture" -n 2 --dist loadfile
 
 # Long fault and soak runs.
 torture: $(STAMP)
