@@ -14,7 +14,7 @@ from typing import Any
 #: Columns that name a partner. In some a person of the partner follows after a colon.
 OWNER_COLUMNS = (
     *("partner_id", "provider_id", "requester_id", "author_id", "owner", "recipient_id"),
-    *("proposer_id", "responder_id", "subject_id"),
+    *("proposer_id", "responder_id", "subject_id", "clearing_house_id"),
 )
 _WITH_PERSON = frozenset({"owner", "subject_id"})
 _CATALOGUE = "published interfaces are everybody's"

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gem
@@ -24,6 +24,7 @@ from tests.interfaces import interface, rpc, service
 
 #: Requests without a field that has a rule: there is nothing to break.
 WITHOUT_RULES = {
+    "gem.marketplace.v1.GetCrossSaleOptOutRequest",
     "gem.marketplace.v1.ListNotificationPreferencesRequest",
     "gem.marketplace.v1.WhoAmIRequest",
 }
@@ -41,7 +42,9 @@ REQUESTS = {request.full_name: request for request, _ in methods()}
 RESPONSES = {response.full_name: response for _, response in methods()}
 
 
-@given(st.sampled_from(sorted(REQUESTS)), st.integers(0, 2**32))
+@pytest.mark.parametrize("name", sorted(REQUESTS))
+@settings(max_examples=2)
+@given(seed=st.integers(0, 2**32))
 def test_every_request_of_the_catalogue_has_a_valid_one_and_an_invalid_one(
     name: str, seed: int
 ) -> None:
@@ -55,11 +58,6 @@ def test_every_request_of_the_catalogue_has_a_valid_one_and_an_invalid_one(
         assert invalid is not None
         assert violations(invalid) != ()
         assert violations(kind.FromString(invalid.SerializeToString())) != ()
-
-
-@pytest.mark.parametrize("name", sorted(REQUESTS))
-def test_no_request_is_left_out(name: str) -> None:
-    assert valid_message(GetMessageClass(REQUESTS[name])) is not None
 
 
 @given(st.sampled_from(sorted(RESPONSES)), st.integers(0, 2**32))
