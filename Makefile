@@ -14,9 +14,11 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
-# The market with its providers and a first call; ONCE=1 ends by itself.
+# The market with its providers, a first call, and a hundred sessions cleared; ONCE=1 ends by
+# itself, SESSIONS=FILE takes those of a recording.
+SESSIONS ?= $(wildcard ../shared/data/charging-sessions/dundee-2018-06-to-09.csv)
 demo: $(STAMP)
-	ONCE=$(ONCE) $(BIN)/gemarket demo
+	ONCE=$(ONCE) $(BIN)/gemarket demo $(if $(SESSIONS),--sessions $(SESSIONS))
 
 # Two at a time, each with a PostgreSQL and markets of its own; a file's tests stay together.
 test: $(STAMP)

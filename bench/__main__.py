@@ -19,6 +19,7 @@ from bench.clearing import cdr_clear, cdr_intake
 from bench.contracts_effect import contracts_effect
 from bench.evse_search import evse_search
 from bench.log_verify import log_verify
+from bench.replay import replay
 from bench.routing_scale import routing_scale
 from bench.services_search import services_search
 from bench.transactions import transactions_export, transactions_search
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "authorize-memory": authorize_memory,
     "cdr-intake": cdr_intake,
     "cdr-clear": cdr_clear,
+    "replay": replay,
     "workers": router.workers,
 }
 

@@ -45,6 +45,9 @@ class KnownAuthorization:
     valid_until: datetime
     #: Paid without a contract.
     open_access: bool = False
+    #: The operator's or the EVSE's own list decided, and the clearing house was told of it later:
+    #: when that was is not known.
+    from_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)

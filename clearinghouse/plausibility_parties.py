@@ -100,7 +100,7 @@ def _check_authorization(
     reason = PlausibilityReason.PLAUSIBILITY_REASON_AUTHORIZATION_NOT_VALID
     if not known.allowed:
         yield Finding(reason, "authorization_reference", "the authorization was a refusal")
-    elif times.start is not None:
+    elif times.start is not None and not known.from_list:
         if times.start > known.valid_until + tolerances.clock:
             yield Finding(reason, "start_time", "the authorization had expired")
         if times.start < known.decided_at - tolerances.clock:

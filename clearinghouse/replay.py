@@ -1,16 +1,21 @@
 """Replays recorded sessions over the market: each party calls for itself, over its own channel.
 
 Contracts, tariffs and agreements first; then authorization, notices and record of each session, a
-few sessions at once; then the settlement. A replay that is broken off can simply be run again:
-every call's id follows from its session.
+few sessions at once; then what the settlement came to. A replay that is broken off can simply be
+run again: every call's id follows from its session.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+)
 from typing import Any
 
 from grpc import StatusCode, aio
@@ -27,23 +32,21 @@ from clearinghouse.replay_result import ReplayResult
 from clearinghouse.replay_session import RecordedSession
 from clearinghouse.request_id import request_id_of
 from foundation.bounded_work import several
+from foundation.identifiers import owner_key
 from gem.common.v1.paging_pb2 import PageRequest
 from gem.roaming.v1 import clearing_contract_service_pb2 as contracts
 from gem.roaming.v1 import clearing_service_pb2 as clearing
-from gem.roaming.v1 import settlement_pb2
 from gem.roaming.v1 import settlement_service_pb2 as settlement
 from gem.roaming.v1 import tariff_service_pb2 as tariffs
 from gem.roaming.v1.authorization_pb2 import AuthorizationStatus
 from gem.roaming.v1.cdr_clearing_pb2 import (
-    CdrKey,
-    CdrReview,
     CdrState,
-    CdrVerdict,
     ClearedCdr,
     PlausibilityReason,
     SubmissionStatus,
 )
 from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord
+from gem.roaming.v1.clearing_contract_pb2 import RoamingAgreement
 from gem.roaming.v1.clearing_contract_service_pb2_grpc import ClearingContractServiceStub
 from gem.roaming.v1.clearing_service_pb2_grpc import ClearingServiceStub
 from gem.roaming.v1.settlement_service_pb2_grpc import SettlementServiceStub
@@ -60,7 +63,9 @@ _PAGE = 500
 _MOST_PAGES = 10_000
 _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.2
-_POLL_S = 0.5
+_POLL_S = 0.2
+#: Longest time until a contract in the market is known to the clearing house.
+_AGREEMENT_S = 30.0
 #: Worth another try: every call here may be repeated.
 _PASSING = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
 #: States out of which records come by themselves.
@@ -106,10 +111,7 @@ class Replay:
         """Make agreements, load the customers' contracts and publish the tariffs."""
         cast = self._cast
         for agreement in cast.agreements():
-            keeping = ClearingContractServiceStub(self._channels[agreement.operator_partner_id])
-            made = contracts.CreateRoamingAgreementRequest(agreement=agreement)
-            made.request_id = request_id_of(made)
-            await self._call(keeping.CreateRoamingAgreement, made)
+            await self._agree(agreement)
         for evsp in cast.evsps:
             await self._load(evsp)
         for operator in cast.operators.values():
@@ -144,50 +146,39 @@ class Replay:
         names = ["", *queues]
         await several(names, work, len(names))
 
-    async def settle(self, patience_s: float) -> str:
-        """Approve what EVSPs have not, and once no record is on its way, run the clearing.
-
-        Gives the run's id; empty where there is nobody to settle for. Records that are still on
-        their way after the patience are settled by a later run.
-        """
+    async def wait_for_approvals(self, patience_s: float) -> bool:
+        """Wait until no record is on its way; says whether none is, after the patience."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + patience_s
-        operators = list(self._cast.operators.values())
-        if not operators:
-            return ""
-        for operator in operators:
-            while await self._are_on_the_way(operator) and clock() < deadline:
-                for evsp in self._cast.evsps:
-                    await self._approve(evsp)
-                if await self._are_on_the_way(operator):
-                    await asyncio.sleep(_POLL_S)
-        request = settlement.RunClearingRequest(
-            request_id=uuid.uuid4().hex, netting=settlement_pb2.NETTING_KIND_MULTILATERAL
-        )
-        request.period.start_time.FromDatetime(self._cast.first_start - timedelta(days=1))
-        request.period.end_time.FromDatetime(self._cast.last_end + timedelta(days=1))
-        stub = SettlementServiceStub(self._channels[operators[0].partner_id])
-        answer = await self._call(stub.RunClearing, request)
-        run_id: str = answer.run.run_id
-        return run_id
+        for operator in self._cast.operators.values():
+            while await self._are_on_the_way(operator):
+                if clock() > deadline:
+                    return False
+                await asyncio.sleep(_POLL_S)
+        return True
 
-    async def result(self, sessions: Iterable[RecordedSession], run_id: str) -> ReplayResult:
-        """Ask for the state of every record and each party's position, and sum up by ourselves."""
+    async def result(self, sessions: Iterable[RecordedSession]) -> ReplayResult:
+        """Ask for the state of every record and each party's balance, and sum up by ourselves."""
         for operator in self._cast.operators.values():
             async for cdr_id, state in self._states(operator):
                 key = f"{operator.partner_id}/{cdr_id}"
                 if key in self._outcomes:  # others of the same operators do not count
                     self._outcomes[key] = state
-        result = ReplayResult(run_id=run_id)
+        result = ReplayResult()
         for session in sessions:
             key = ""
             if session.is_session:
                 operator_id = self._cast.operator_of(session).partner_id
                 key = f"{operator_id}/{record_id(session)}"
             result.count(session, self._cast, self._outcomes.get(key, "not told"))
-        if run_id:
-            for partner_id in self._channels:
-                await self._add_positions(partner_id, run_id, result)
+        ids = {
+            (owner_key(operator.owner_id), key.partition("/")[2])
+            for operator in self._cast.operators.values()
+            for key in self._outcomes
+            if key.startswith(f"{operator.partner_id}/")
+        }
+        for partner_id in self._channels:
+            await self._add_balance(partner_id, ids, result)
         return result
 
     async def _tell(
@@ -231,17 +222,37 @@ class Replay:
         if not all_taken.is_set():
             raise EarlyEndError("the clearing house ended a stream before it had every record")
 
+    async def _agree(self, agreement: RoamingAgreement) -> None:
+        """Make an agreement, once the clearing house knows of the contract that it follows."""
+        stub = ClearingContractServiceStub(self._channels[agreement.operator_partner_id])
+        made = contracts.CreateRoamingAgreementRequest(agreement=agreement)
+        made.request_id = request_id_of(made)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _AGREEMENT_S
+        while True:
+            try:
+                await self._call(stub.CreateRoamingAgreement, made)
+                return
+            except aio.AioRpcError as error:
+                if error.code() is StatusCode.ALREADY_EXISTS:
+                    return  # another replay of the same source made it, with other words
+                if error.code() is not StatusCode.FAILED_PRECONDITION or clock() > deadline:
+                    raise
+            await asyncio.sleep(_POLL_S)
+
     async def _load(self, evsp: ReplayParty) -> None:
         loaded = list(self._cast.contracts(evsp))
+        whole = contracts.LoadCustomerContractsRequest(
+            mode=contracts.LOAD_MODE_DELTA, contracts=loaded
+        )
+        request_id = request_id_of(whole)
 
         async def messages() -> AsyncIterator[contracts.LoadCustomerContractsRequest]:
-            for start in range(0, len(loaded), _CONTRACTS_PER_MESSAGE):
-                request = contracts.LoadCustomerContractsRequest(
-                    mode=contracts.LOAD_MODE_DELTA,
-                    contracts=loaded[start : start + _CONTRACTS_PER_MESSAGE],
+            for start in range(0, len(loaded) or 1, _CONTRACTS_PER_MESSAGE):
+                part = loaded[start : start + _CONTRACTS_PER_MESSAGE]
+                yield contracts.LoadCustomerContractsRequest(
+                    request_id=request_id, mode=whole.mode, contracts=part
                 )
-                request.request_id = request_id_of(request)
-                yield request
 
         stub = ClearingContractServiceStub(self._channels[evsp.partner_id])
         call = stub.LoadCustomerContracts(messages(), metadata=self._metadata, timeout=_STREAM_S)
@@ -249,40 +260,6 @@ class Replay:
             for report in answer.reports:
                 if report.status == contracts.LOAD_STATUS_REFUSED:
                     raise ValueError(f"a contract was refused: {report.description}")
-
-    async def _approve(self, evsp: ReplayParty) -> None:
-        """Pull what an EVSP has not acknowledged, approve it, and acknowledge it."""
-        stub = ClearingServiceStub(self._channels[evsp.partner_id])
-        pull = clearing.PullChargeDetailRecordsRequest(max_count=_PAGE)
-        more = True
-        while more:
-            pulled = await self._call(stub.PullChargeDetailRecords, pull)
-            more = pulled.more and bool(pulled.records)
-            keys = [
-                CdrKey(
-                    operator_id=each.record.operator_id,
-                    cdr_id=each.record.cdr_id,
-                    revision_number=each.revision_number,
-                )
-                for each in pulled.records
-            ]
-
-            async def approve(key: CdrKey) -> None:
-                review = CdrReview(
-                    operator_id=key.operator_id,
-                    cdr_id=key.cdr_id,
-                    revision_number=key.revision_number,
-                    verdict=CdrVerdict.CDR_VERDICT_APPROVED,
-                )
-                request = clearing.ReviewChargeDetailRecordRequest(review=review)
-                request.request_id = request_id_of(request)
-                await self._call(stub.ReviewChargeDetailRecord, request)
-
-            await several(keys, approve, SESSIONS_AT_ONCE)
-            if keys:
-                done = clearing.AcknowledgeChargeDetailRecordsRequest(keys=keys)
-                done.request_id = request_id_of(done)
-                await self._call(stub.AcknowledgeChargeDetailRecords, done)
 
     async def _are_on_the_way(self, operator: ReplayParty) -> bool:
         request = clearing.ListChargeDetailRecordsRequest(
@@ -295,22 +272,36 @@ class Replay:
     async def _states(self, operator: ReplayParty) -> AsyncIterator[tuple[str, str]]:
         request = clearing.ListChargeDetailRecordsRequest(page=PageRequest(page_size=_PAGE))
         stub = ClearingServiceStub(self._channels[operator.partner_id])
-        for _ in range(_MOST_PAGES):
-            answer = await self._call(stub.ListChargeDetailRecords, request)
+        async for answer in self._pages(stub.ListChargeDetailRecords, request):
             for cleared in answer.records:
                 yield cleared.record.cdr_id, _outcome(cleared)
+
+    async def _add_balance(
+        self, partner_id: str, ids: Collection[tuple[str, str]], result: ReplayResult
+    ) -> None:
+        """Add up a party's statements, as it sees them, as far as they are about these records."""
+        stub = SettlementServiceStub(self._channels[partner_id])
+        listing = settlement.ListStatementsRequest(page=PageRequest(page_size=_PAGE))
+        async for answer in self._pages(stub.ListStatements, listing):
+            for statement in answer.statements:
+                owed = statement.creditor_partner_id == partner_id
+                key = (partner_id, statement.with_tax.currency_code)
+                request = settlement.ListStatementLinesRequest(
+                    statement_id=statement.statement_id, page=PageRequest(page_size=_PAGE)
+                )
+                async for page in self._pages(stub.ListStatementLines, request):
+                    for line in page.lines:
+                        if (owner_key(line.operator_id), line.cdr_id) in ids:
+                            result.balances[key] += line.with_tax_micros * (1 if owed else -1)
+
+    async def _pages(self, call: Call, request: Any) -> AsyncIterator[Any]:
+        """Call until there is no further page."""
+        for _ in range(_MOST_PAGES):
+            answer = await self._call(call, request)
+            yield answer
             request.page.page_token = answer.page.next_page_token
             if not request.page.page_token:
                 return
-
-    async def _add_positions(self, partner_id: str, run_id: str, result: ReplayResult) -> None:
-        stub = SettlementServiceStub(self._channels[partner_id])
-        request = settlement.GetNettingRequest(run_id=run_id)
-        answer = await self._call(stub.GetNetting, request)
-        for position in answer.positions:
-            if position.partner_id == partner_id:
-                key = (partner_id, position.net.currency_code)
-                result.balances[key] += position.net.amount_micros
 
     async def _call(self, call: Call, request: Any) -> Any:
         """Call, several times where the failure may pass."""

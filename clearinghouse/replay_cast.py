@@ -163,15 +163,16 @@ def make_cast(sessions: Iterable[RecordedSession], source: ReplaySource) -> Cast
 def _operators(groups: set[str], source: ReplaySource) -> dict[str, ReplayParty]:
     taken: set[str] = set()
     operators: dict[str, ReplayParty] = {}
-    for number, group in enumerate(sorted(groups)):
+    for group in sorted(groups):
         owner = _owner(group, taken)
         taken.add(owner)
         name = " ".join("".join(c if c.isalnum() else " " for c in group).split())[:60]
         operators[group] = ReplayParty(
-            f"{source.name}-operator-{number + 1}",
+            # Of the group alone, as far as can be: another recording has other groups beside it.
+            f"{source.name}-operator-{owner.lower()}",
             f"Operator {name}".strip(),
             f"{source.country_code}*{owner}",
-            PRICES[number % len(PRICES)],
+            PRICES[_digest("prices of", group)[0] % len(PRICES)],
         )
     return operators
 

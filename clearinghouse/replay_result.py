@@ -24,7 +24,6 @@ class ReplayResult:
     approved: dict[str, Amount] = field(default_factory=dict)
     #: Net positions after the settlement in millionths, by partner id and currency.
     balances: Counter[tuple[str, str]] = field(default_factory=Counter)
-    run_id: str = ""
 
     def imbalance(self) -> dict[str, int]:
         """Give the sum of all balances per currency; anything but zero is an error."""

@@ -39,6 +39,7 @@ _ALLOWED = AuthorizationStatus.AUTHORIZATION_STATUS_ALLOWED
 _OPEN_ACCESS = DecidingLayer.DECIDING_LAYER_OPEN_ACCESS
 #: Who answers for a customer whose contract the clearing house does not hold.
 _EVSP = DecidingLayer.DECIDING_LAYER_EVSP
+_LISTS = (DecidingLayer.DECIDING_LAYER_EVSE_LIST, DecidingLayer.DECIDING_LAYER_OPERATOR_LIST)
 _NEVER = Validity(until=ALWAYS_SINCE)
 
 # The version of the contract is the one by which was decided.
@@ -228,6 +229,7 @@ def _knowledge(
         decided_at=row["decided_at"],
         valid_until=row["valid_until"],
         open_access=row["layer"] == _OPEN_ACCESS,
+        from_list=row["layer"] in _LISTS,
     )
     # He may show the contract id here and one of its tokens there, and is the same.
     same = {row["identity_key"], row["contract_key"], *row["tokens"]} & shown

@@ -27,7 +27,7 @@ from clearinghouse.tariff_publication import (
     valid_from_of,
 )
 from clearinghouse.tariff_rules import TariffRules, read_rules
-from foundation.errors import MarketError
+from foundation.errors import FieldViolation, MarketError
 from foundation.validation import require_valid
 from gem.common.v1.paging_pb2 import PageInfo
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
@@ -229,11 +229,19 @@ class TariffServicer(services.TariffServiceServicer):
 def compared(
     record: ChargeDetailRecord, rules: dict[str, TariffRules] | None, tolerance_micros: int
 ) -> RatingComparison:
-    """Rate a record and compare; MarketError REQUEST_INVALID for one that cannot be rated."""
+    """Rate a record and compare; MarketError STATE_NOT_ALLOWED for one that cannot be rated.
+
+    Such a record obeys the interface: real ones lack times, and are returned for it, not refused.
+    """
     try:
         session = read_session(record, rules)
     except NotRateableError as error:
-        raise invalid(f"record.{error.field}", str(error), "rateable") from None
+        violation = FieldViolation(f"record.{error.field}", str(error), "rateable")
+        raise MarketError(
+            ErrorReason.ERROR_REASON_STATE_NOT_ALLOWED,
+            "The record cannot be rated as it is.",
+            violations=(violation,),
+        ) from None
     return compare(rate(session), record, session.start, tolerance_micros)
 
 

@@ -12,15 +12,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foundation.errors import SettingsError
 from gem.charging.v1 import evse_search_service_pb2
-from gem.marketplace.v1 import certification_pb2, contract_pb2, partner_pb2, service_pb2
+from gem.marketplace.v1 import contract_pb2, partner_pb2, service_pb2
 from gem.options.v1 import options_pb2
 from gemarket.administration import Connection, PartnerPlan, ServicePlan, descriptor_set
 from gemarket.identity import Identity
 from gemarket.market import Market
-from gemarket.ports import free_port
-from gemarket.preparation import needs_renewal
+from gemarket.onboarding import anybody, endpoint_of, join, publish
 from gemarket.reference_terms import reference_hosting, reference_terms
 from gemarket.supervisor import ChildSpec
 from mobility.import_evses import SAMPLE_FILE, known_operator_ids, store
@@ -83,21 +81,19 @@ class Reference:
         async with (
             Connection(market.address, layout.operator("business")) as business,
             Connection(market.address, layout.operator("technical")) as technical,
-            self.anybody() as anybody,
+            anybody(market) as outside,
         ):
             files = descriptor_set(evse_search_service_pb2.DESCRIPTOR)
             await technical.ensure_interface(files)
-            await asyncio.gather(*(self.join(anybody, business, plan) for plan in plans))
-            endpoints = await asyncio.gather(*map(self._endpoint, operators))
+            await asyncio.gather(*(join(market, outside, business, plan) for plan in plans))
+            names = [operator.partner_id for operator in operators]
+            endpoints = await asyncio.gather(
+                *(endpoint_of(market, name, INTERFACE) for name in names)
+            )
             pairs = list(zip(operators, endpoints, strict=True))
             await market.supervisor.start(*(self.child(*pair) for pair in pairs))
             await asyncio.gather(*(self._publish(technical, *pair) for pair in pairs))
         await self._contract(pairs)
-
-    def anybody(self) -> Connection:
-        """Connect to the listener for people, as somebody who is no partner yet."""
-        market = self._market
-        return Connection(market.session_address, None, market.authority.root_pem)
 
     async def standings(self) -> list[Standing]:
         """Ask the market how far each partner has come, the requester first."""
@@ -166,27 +162,6 @@ class Reference:
                 found = [await storage.operator(key, None) for key in keys]
         return [operator for operator in found if operator is not None]
 
-    async def join(self, anybody: Connection, business: Connection, plan: PartnerPlan) -> None:
-        """Bring a partner in, from its request on, or renew the certificate of one that is in."""
-        identity = self._market.layout.partner(plan.partner_id)
-        roots = self._market.authority.root_pem
-        if await business.partner(plan.partner_id) is None:
-            registration_id, reference = await anybody.request_registration(plan)
-            await business.approve_registration(registration_id)
-            await anybody.first_identity(plan.partner_id, reference, identity, roots)
-        elif needs_renewal(identity):
-            # Its certificate may have ended, or it was lost before it was fetched.
-            await business.issue_identity(plan.partner_id, identity, roots)
-        await business.activate(plan.partner_id)
-
-    async def _endpoint(self, operator: Operator) -> str:
-        """Give where an operator serves: where its service is registered, if that is free."""
-        identity = self._market.layout.partner(operator.partner_id)
-        async with Connection(self._market.address, identity) as seller:
-            known = await seller.services_of(operator.partner_id, INTERFACE)
-        wished = int(known[0].endpoint.rpartition(":")[2]) if known else 0
-        return f"127.0.0.1:{free_port(wished=wished)}"
-
     async def _publish(self, technical: Connection, operator: Operator, endpoint: str) -> None:
         """Register an operator's service, have it checked and certified, and publish it."""
         price = ServicePlan("", "", "", "", SEARCH_PRICE_MICROS, CURRENCY_CODE).price()
@@ -198,15 +173,7 @@ class Reference:
             terms=reference_terms(price),
             hosting=reference_hosting(operator.operator_name),
         )
-        identity = self._market.layout.partner(operator.partner_id)
-        async with Connection(self._market.address, identity) as seller:
-            service_id = await seller.ensure_service(plan)
-            if await seller.certified(service_id) is None:
-                report = await seller.run_conformance(service_id)
-                if report.state != certification_pb2.CONFORMANCE_STATE_PASSED:
-                    raise SettingsError(operator.partner_id, _failures(report))
-                await technical.certify_service(report.run_id)
-            await seller.publish_service(service_id)
+        await publish(self._market, technical, plan)
 
     async def _contract(self, pairs: Sequence[tuple[Operator, str]]) -> None:
         """Have the requester find the services and accept their offerings, in the given order."""
@@ -218,12 +185,6 @@ class Reference:
                 self.providers[operator.partner_id] = ReferenceProvider(
                     operator, endpoint, service_id, await buyer.ensure_contract(service_id)
                 )
-
-
-def _failures(report: certification_pb2.ConformanceReport) -> str:
-    failed = certification_pb2.CONFORMANCE_OUTCOME_FAILED
-    named = [f"{each.method} {each.detail}" for each in report.checks if each.outcome == failed]
-    return f"the service does not keep to its interface: {'; '.join(named)}"
 
 
 def _is_active(partner: partner_pb2.Partner | None) -> bool:

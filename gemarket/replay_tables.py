@@ -10,7 +10,7 @@ from clearinghouse.replay_cast import Cast
 from clearinghouse.replay_plan import Amount
 from clearinghouse.replay_result import ReplayResult
 from foundation.money import Money
-from gemarket.console import table
+from gemarket.console import output, table
 
 _MILLI_WH_PER_KWH = 1_000_000
 
@@ -61,3 +61,18 @@ def _amounts(told: Amount, approved: Amount, balance: int, currency: str) -> tup
         str(Money(approved.with_tax_micros, currency)),
         str(Money(balance, currency)),
     )
+
+
+def show_result(result: ReplayResult, cast: Cast) -> bool:
+    """Print the closing tables; says whether everything adds up."""
+    output.print(classes_table(result))
+    output.print(parties_table(result, cast))
+    unbalanced = {code: micros for code, micros in result.imbalance().items() if micros}
+    wrong = result.disagreements(cast)
+    if unbalanced:
+        output.print("[red]the balances do not add up to zero[/]")
+    for partner_id, micros in wrong.items():
+        output.print(f"[red]{partner_id} gets {micros} micros more than our own sum[/]")
+    if not unbalanced and not wrong:
+        output.print("balances add up to zero, and agree with our own sums")
+    return not unbalanced and not wrong

@@ -1,4 +1,4 @@
-"""A market of one clearing house, small and in memory, that clears what a replay tells it."""
+"""A clearing house, small and in memory, that clears what a replay tells it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,14 @@ from typing import Any
 
 import grpc
 
-from foundation.certificates import CertificateAuthority, partner_uri, read_identity
+from foundation.certificates import read_identity
 from gem.common.v1.money_pb2 import Money
 from gem.common.v1.paging_pb2 import PageInfo
-from gem.marketplace.v1 import (
-    contract_pb2,
-    contract_service_pb2,
-    partner_pb2,
-    partner_service_pb2,
-    service_pb2,
-    service_registry_service_pb2,
-)
 from gem.roaming.v1 import cdr_clearing_pb2, settlement_pb2
 from gem.roaming.v1 import clearing_contract_service_pb2 as contracts
 from gem.roaming.v1 import clearing_service_pb2 as clearing
 from gem.roaming.v1 import settlement_service_pb2 as settlement
 from tests.clearing_stand_in import ClearingStandIn
-from tests.identities import TRUST_DOMAIN
 
 State = cdr_clearing_pb2.CdrState
 
@@ -46,54 +37,21 @@ class Stored:
 
 @dataclass
 class ReplayStandIn(ClearingStandIn):
-    """Returns records without an end or with negative energy; EVSPs have to approve the others."""
+    """Returns records without an end or with negative energy; the others are approved at once."""
 
-    authority: CertificateAuthority | None = None
     stored: dict[tuple[str, str], Stored] = field(default_factory=dict)
     evsps: dict[str, str] = field(default_factory=dict)
     #: Calls that fail at first, by method.
     failures: Counter[str] = field(default_factory=Counter)
     #: What operators get too much, in millionths.
     too_much_micros: int = 0
-    has_services: bool = True
     ends_early: bool = False
-    more_files: tuple[Any, ...] = (
-        partner_service_pb2,
-        service_registry_service_pb2,
-        contract_service_pb2,
-    )
-
-    async def GetPartner(self, request: Any, context: Any) -> Any:
-        async with self._taken("GetPartner", request, context):
-            known = partner_pb2.Partner(
-                partner_id=request.partner_id, state=partner_pb2.PARTNER_STATE_ACTIVE
-            )
-            return partner_service_pb2.GetPartnerResponse(partner=known)
-
-    async def IssueCertificate(self, request: Any, context: Any) -> Any:
-        async with self._taken("IssueCertificate", request, context):
-            assert self.authority is not None
-            uri = partner_uri(TRUST_DOMAIN, request.partner_id)
-            issued = self.authority.issue_from_csr(request.certificate_signing_request_pem, uri)
-            return partner_service_pb2.IssueCertificateResponse(chain_pem=issued.chain_pem)
-
-    async def ListServices(self, request: Any, context: Any) -> Any:
-        async with self._taken("ListServices", request, context):
-            found = [service_pb2.Service(service_id=request.interface_name)]
-            return service_registry_service_pb2.ListServicesResponse(
-                services=found if self.has_services else []
-            )
-
-    async def ListContracts(self, request: Any, context: Any) -> Any:
-        async with self._taken("ListContracts", request, context):
-            known = contract_pb2.Contract(
-                contract_id=f"{caller_of(context)}-{request.service_id}",
-                state=contract_pb2.CONTRACT_STATE_ACTIVE,
-            )
-            return contract_service_pb2.ListContractsResponse(contracts=[known])
 
     async def CreateRoamingAgreement(self, request: Any, context: Any) -> Any:
         async with self._taken("CreateRoamingAgreement", request, context):
+            if self.failures["CreateRoamingAgreement"]:
+                self.failures["CreateRoamingAgreement"] -= 1
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no such contract yet")
             assert caller_of(context) == request.agreement.operator_partner_id
             return contracts.CreateRoamingAgreementResponse(agreement=request.agreement)
 
@@ -127,7 +85,7 @@ class ReplayStandIn(ClearingStandIn):
             async with self._taken("SubmitChargeDetailRecords", request, context):
                 for record in request.records:
                     wrong = not record.HasField("end_time") or record.total_energy_milli_wh < 0
-                    state = State.CDR_STATE_RETURNED if wrong else State.CDR_STATE_FORWARDED
+                    state = State.CDR_STATE_RETURNED if wrong else State.CDR_STATE_APPROVED
                     key = (record.operator_id, record.cdr_id)
                     self.stored.setdefault(key, Stored(operator, record, state))
                 receipts = [
@@ -138,29 +96,6 @@ class ReplayStandIn(ClearingStandIn):
                     for record in request.records
                 ]
             yield clearing.SubmitChargeDetailRecordsResponse(receipts=receipts)
-
-    async def PullChargeDetailRecords(self, request: Any, context: Any) -> Any:
-        async with self._taken("PullChargeDetailRecords", request, context):
-            waiting = [
-                cdr_clearing_pb2.ClearedCdr(record=each.record, state=State.CDR_STATE_FORWARDED)
-                for each in self.stored.values()
-                if each.state == State.CDR_STATE_FORWARDED
-                and self._evsp_of(each.record) == caller_of(context)
-            ]
-            return clearing.PullChargeDetailRecordsResponse(
-                records=waiting[:20], more=len(waiting) > 20
-            )
-
-    async def ReviewChargeDetailRecord(self, request: Any, context: Any) -> Any:
-        async with self._taken("ReviewChargeDetailRecord", request, context):
-            stored = self.stored[request.review.operator_id, request.review.cdr_id]
-            assert self._evsp_of(stored.record) == caller_of(context)
-            stored.state = State.CDR_STATE_APPROVED
-            return clearing.ReviewChargeDetailRecordResponse()
-
-    async def AcknowledgeChargeDetailRecords(self, request: Any, context: Any) -> Any:
-        async with self._taken("AcknowledgeChargeDetailRecords", request, context):
-            return clearing.AcknowledgeChargeDetailRecordsResponse()
 
     async def ListChargeDetailRecords(self, request: Any, context: Any) -> Any:
         async with self._taken("ListChargeDetailRecords", request, context):
@@ -173,23 +108,33 @@ class ReplayStandIn(ClearingStandIn):
             page = PageInfo(next_page_token=token)
             return clearing.ListChargeDetailRecordsResponse(records=records, page=page)
 
-    async def GetNetting(self, request: Any, context: Any) -> Any:
-        async with self._taken("GetNetting", request, context):
-            caller, nets = caller_of(context), Counter[str]()
-            for each in self.stored.values():
-                if each.state == State.CDR_STATE_APPROVED:
-                    amount = each.record.total_cost.with_tax_micros
-                    if each.operator == caller:
-                        nets[each.record.currency_code] += amount + self.too_much_micros
-                    elif self._evsp_of(each.record) == caller:
-                        nets[each.record.currency_code] -= amount
-            positions = [
-                settlement_pb2.NetPosition(
-                    partner_id=caller, net=Money(amount_micros=micros, currency_code=code)
+    async def ListStatements(self, request: Any, context: Any) -> Any:
+        async with self._taken("ListStatements", request, context):
+            statement = settlement_pb2.SettlementStatement(
+                statement_id="all",
+                creditor_partner_id=next(iter(self.stored.values())).operator
+                if self.stored
+                else "",
+                with_tax=Money(currency_code="GBP"),
+            )
+            return settlement.ListStatementsResponse(statements=[statement])
+
+    async def ListStatementLines(self, request: Any, context: Any) -> Any:
+        """Give the approved records of whoever asks: there is one operator."""
+        async with self._taken("ListStatementLines", request, context):
+            caller = caller_of(context)
+            lines = [
+                settlement_pb2.StatementLine(
+                    cdr_id=each.record.cdr_id,
+                    operator_id=each.record.operator_id,
+                    with_tax_micros=each.record.total_cost.with_tax_micros
+                    + self.too_much_micros * (each.operator == caller),
                 )
-                for code, micros in nets.items()
+                for each in self.stored.values()
+                if each.state == State.CDR_STATE_APPROVED
+                and caller in (each.operator, self._evsp_of(each.record))
             ]
-            return settlement.GetNettingResponse(positions=positions)
+            return settlement.ListStatementLinesResponse(lines=lines)
 
     def _cleared(self, stored: Stored) -> Any:
         reason = cdr_clearing_pb2.PlausibilityReason

@@ -15,36 +15,57 @@ import uvloop
 from grpc import aio
 from rich.markup import escape
 
+from clearinghouse.replay_sample import write_sample
 from foundation.errors import SettingsError
 from foundation.lifetime import wait_for_stop
 from foundation.settings import Settings
 from gemarket.console import errors, heading, output, show_failure
 from gemarket.demonstration import Demonstration, StepFailedError
+from gemarket.endpoints import Endpoints
 from gemarket.hints import next_steps
 from gemarket.logs import configure_logs
 from gemarket.market import Market
 from gemarket.options import allowing_loopback, settings_of
+from gemarket.recordings import Format, Recording, run_replay
 from gemarket.reference import Reference
+from gemarket.replay_partners import Stage
+from gemarket.replay_tables import show_result
+from gemarket.roaming import HOUSE, Roaming
 from gemarket.supervisor import ChildFailedError
 
 #: Longest that one printed line may take.
 _LINE_S = 30.0
+_ROAMING_SESSIONS = 100
+#: Longest wait until the EVSPs have approved them.
+_APPROVALS_S = 60.0
 
 Once = Annotated[
     bool, typer.Option(envvar="ONCE", help="End after the last step instead of staying up.")
 ]
 
 
-def demo(*, once: Once = False) -> None:
+Sessions = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SESSIONS",
+        exists=True,
+        dir_okay=False,
+        help="Recorded sessions: ACN (.json) or Dundee (.csv). Without them some are made up.",
+    ),
+]
+
+
+def demo(*, once: Once = False, sessions: Sessions = None) -> None:
     """Start a market with real operators, break some of them, and show what a caller gets.
 
-    Ends with status 0 only if every step held. The data directory is temporary.
+    Then the first hundred sessions of a recording are authorized, rated, cleared and settled. Ends
+    with status 0 only if every step held. The data directory is temporary.
     """
     configure_logs(level=40)
     try:
         with tempfile.TemporaryDirectory(prefix="gemarket-demo-") as folder:
             settings = settings_of(Path(folder), port=0, session_port=0, metrics_port=0, workers=2)
-            uvloop.run(_demo(allowing_loopback(settings), once))
+            uvloop.run(_demo(allowing_loopback(settings), once, sessions))
     except aio.AioRpcError as error:
         show_failure(error)
         raise typer.Exit(1) from None
@@ -53,7 +74,7 @@ def demo(*, once: Once = False) -> None:
         raise typer.Exit(1) from None
 
 
-async def _demo(settings: Settings, once: bool) -> None:
+async def _demo(settings: Settings, once: bool, sessions: Path | None) -> None:
     market = Market(settings)
     try:
         with output.status("starting database, authority, workers and five operators"):
@@ -62,9 +83,16 @@ async def _demo(settings: Settings, once: bool) -> None:
             await reference.start()
         async with Demonstration(market, reference) as demonstration:
             await demonstration.run()
+        roaming = Roaming(market)
+        with output.status("starting a clearing house"):
+            await roaming.start()
         # Only now: the steps replace some of the processes that are listed there.
-        endpoints = market.endpoints(reference.identities(), reference.endpoints())
+        endpoints = market.endpoints(
+            reference.identities() | roaming.identities(),
+            reference.endpoints() | roaming.endpoints(),
+        )
         endpoints.write(market.layout.endpoints)
+        await _roam(market, endpoints, sessions)
         heading("What to try next")
         lines = next_steps(endpoints, market.layout)
         output.print(lines, highlight=False, soft_wrap=True)
@@ -75,6 +103,22 @@ async def _demo(settings: Settings, once: bool) -> None:
     finally:
         await market.stop()
     output.print("[green bold]every step held[/]")
+
+
+async def _roam(market: Market, endpoints: Endpoints, sessions: Path | None) -> None:
+    """Clear the first sessions of a recording, or of one that is made up."""
+    heading(f"Roaming: {_ROAMING_SESSIONS} charging sessions, from their authorization on")
+    if sessions is None:
+        output.print("[dim]made up; with SESSIONS=FILE those of a recording[/]")
+        sessions = market.layout.run / "made-up-sessions.csv"
+        with sessions.open("w", newline="") as file:
+            write_sample(file, _ROAMING_SESSIONS)
+    recording = Recording(sessions, Format.of(sessions), _ROAMING_SESSIONS)
+    cast = recording.cast()
+    stage = Stage(endpoints, market.layout, HOUSE.partner_id)
+    result = await run_replay(recording, cast, stage, patience_s=_APPROVALS_S)
+    if not show_result(result, cast):
+        raise StepFailedError("the balances are those of the sessions")
 
 
 async def _try_lines(lines: str) -> None:

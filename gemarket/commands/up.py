@@ -17,6 +17,7 @@ from gemarket.logs import configure_logs
 from gemarket.market import Market
 from gemarket.options import DataDir, allowing_loopback, settings_of
 from gemarket.reference import Reference
+from gemarket.roaming import Roaming
 from gemarket.supervisor import ChildFailedError
 
 WithoutPartners = Annotated[
@@ -60,10 +61,14 @@ async def _up(settings: Settings, bare: bool) -> None:
     try:
         with output.status("starting the market"):
             await market.start()
-            reference = Reference(market)
+            reference, roaming = Reference(market), Roaming(market)
+            identities, providers = {}, {}
             if not bare:
                 await reference.start()
-            endpoints = market.endpoints(reference.identities(), reference.endpoints())
+                await roaming.start()
+                identities = reference.identities() | roaming.identities()
+                providers = reference.endpoints() | roaming.endpoints()
+            endpoints = market.endpoints(identities, providers)
             endpoints.write(market.layout.endpoints)
         output.print(f"ready: {market.address} ({settings.workers} workers)", highlight=False)
         output.print(next_steps(endpoints, market.layout), highlight=False, soft_wrap=True)

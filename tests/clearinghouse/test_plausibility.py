@@ -66,6 +66,12 @@ def test_a_record_that_nothing_known_backs_is_found(
     assert reasons(plausible(), **changes) >= {expected}
 
 
+def test_when_an_operators_own_list_decided_is_not_known() -> None:
+    later = replace(known().authorization, decided_at=at(10), valid_until=at(10))  # type: ignore[type-var]  # set there
+    assert reasons(plausible(), authorization=later)
+    assert not reasons(plausible(), authorization=replace(later, from_list=True))
+
+
 def test_what_is_not_known_is_not_checked() -> None:
     unknown = {"tariffs": None, "connector_power_w": None, "evse_point": None, "other_sessions": ()}
     assert reasons(plausible(), **unknown) == set()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from clearinghouse.replay_acn import read_acn
 from clearinghouse.replay_dundee import read_dundee
+from clearinghouse.replay_sample import write_sample
 from clearinghouse.replay_session import RecordedSession, SessionClass
 from tests.external_data import FOLDER, needs
 from tests.json_values import json_values
@@ -251,3 +252,16 @@ def test_the_sessions_of_a_city_are_classified() -> None:
     assert counts[C.ZERO_ENERGY] == 733
     assert counts[C.NEGATIVE_ENERGY] == 8
     assert counts[C.END_MISSING] == 72
+
+
+def test_made_up_sessions_are_read_like_recorded_ones_and_some_are_odd() -> None:
+    first, again = io.StringIO(), io.StringIO()
+    write_sample(first, 100)
+    write_sample(again, 100)
+    assert first.getvalue() == again.getvalue()
+    read = list(read_dundee(io.StringIO(first.getvalue())))
+    assert len({each.source_id for each in read}) == 100
+    classes = Counter(kind for each in read for kind in each.classes)
+    assert classes[SessionClass.CLEAN] == 85
+    for kind in ("ZERO_ENERGY", "ZERO_LENGTH", "END_MISSING", "END_BEFORE_START", "USER_MISSING"):
+        assert classes[SessionClass[kind]] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,9 @@ def test_balances_have_to_add_up_to_zero_and_to_our_own_sums() -> None:
     (operator,) = cast.operators.values()
     evsp = cast.customer_of(recorded()).evsp_partner_id
     owed = result.approved[operator.partner_id].with_tax_micros
-    assert owed == 6_690_000, "22.287 kWh at 0.25 GBP with a fifth of tax"
+    per_kwh, flat, _ = operator.prices
+    micros = Decimal("22.287") * per_kwh + flat
+    assert owed == (micros * 12 / 10).quantize(Decimal("1e4"), ROUND_HALF_UP), "with a fifth of tax"
     assert result.disagreements(cast) == {operator.partner_id: -owed}
     result.balances[operator.partner_id, "GBP"] = owed
     assert result.imbalance() == {"GBP": owed}

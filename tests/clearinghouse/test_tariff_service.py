@@ -319,13 +319,12 @@ async def rated(stub: TariffServiceAsyncStub, partner_id: str = EVSP, **fields: 
     return comparison
 
 
-async def test_a_record_that_cannot_be_rated_is_refused_with_the_field(
+async def test_a_record_that_cannot_be_rated_is_none_that_breaks_the_interface(
     stub: TariffServiceAsyncStub,
 ) -> None:
     made = plausible()
     made.ClearField("end_time")
-    request = messages.RateChargeDetailRecordRequest(record=made)
-    assert await refused(stub.RateChargeDetailRecord(request, metadata=by(EVSP))) == INVALID
+    assert await refused(rated(stub, record=made)) == ("FAILED_PRECONDITION", "STATE_NOT_ALLOWED")
 
 
 async def test_a_record_without_a_tariff_names_none_that_is_published(
@@ -338,8 +337,8 @@ async def test_a_record_without_a_tariff_names_none_that_is_published(
         period = many.charging_periods.add(tariff_id=f"T{number}")
         period.start_time.CopyFrom(many.start_time)
     for each in (made, many):
-        request = messages.RateChargeDetailRecordRequest(record=each, by_published_tariff=True)
-        assert await refused(stub.RateChargeDetailRecord(request, metadata=by(EVSP))) == INVALID
+        call = rated(stub, record=each, by_published_tariff=True)
+        assert await refused(call) == INVALID
 
 
 async def test_a_record_that_keeps_its_tariff_has_no_difference(

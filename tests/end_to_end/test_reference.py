@@ -10,6 +10,7 @@ import pytest
 from foundation.database import connect_raw
 from gem.marketplace.v1 import partner_pb2
 from gemarket.administration import PartnerPlan
+from gemarket.onboarding import anybody, join
 from gemarket.reference import REQUESTER, Reference
 from tests.end_to_end.whole_market import EVSP, Party, WholeMarket, new_id, running_market
 
@@ -85,21 +86,20 @@ async def test_the_reference_partners_come_in_as_anybody_does_and_only_once(
 async def test_a_partner_that_broke_off_on_its_way_in_goes_on_from_there(
     whole: WholeMarket,
 ) -> None:
-    reference = Reference(whole.market)
     asked, approved = (PartnerPlan(new_id("broken"), "Broken off", [EVSP]) for _ in range(2))
-    async with reference.anybody() as anybody:
-        waiting, _ = await anybody.request_registration(asked)
-        assert (await anybody.request_registration(asked))[0] == waiting
-        registration_id, _ = await anybody.request_registration(approved)
+    async with anybody(whole.market) as outside:
+        waiting, _ = await outside.request_registration(asked)
+        assert (await outside.request_registration(asked))[0] == waiting
+        registration_id, _ = await outside.request_registration(approved)
         await whole.business.core.approve_registration(registration_id)
         for plan in (asked, approved):
-            await reference.join(anybody, whole.business.core, plan)
+            await join(whole.market, outside, whole.business.core, plan)
             identity = whole.market.layout.partner(plan.partner_id)
             party = Party(plan.partner_id, identity, whole.market.address)
             known = await party.core.partner("")
             assert known is not None
             assert known.state == partner_pb2.PARTNER_STATE_ACTIVE
             before = identity.read()
-            await reference.join(anybody, whole.business.core, plan)
+            await join(whole.market, outside, whole.business.core, plan)
             assert identity.read() == before, "what is there is not made again"
             await party.close()

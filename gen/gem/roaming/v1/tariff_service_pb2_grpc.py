@@ -99,7 +99,8 @@ class TariffServiceServicer:
 
     def RateChargeDetailRecord(self, request, context):
         """Rates a record line by line by the tariff that it carries, or by the published one, and
-        compares the result with what the record says. Nothing is stored.
+        compares the result with what the record says. Nothing is stored. A record that cannot be
+        rated, say for want of a start, is FAILED_PRECONDITION, with the field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,8 @@ class TariffServiceStub:
     """Lists the versions of a tariff, the latest first."""
     RateChargeDetailRecord: _grpc.UnaryUnaryMultiCallable[_tariff_service_pb2.RateChargeDetailRecordRequest, _tariff_service_pb2.RateChargeDetailRecordResponse]
     """Rates a record line by line by the tariff that it carries, or by the published one, and
-    compares the result with what the record says. Nothing is stored.
+    compares the result with what the record says. Nothing is stored. A record that cannot be
+    rated, say for want of a start, is FAILED_PRECONDITION, with the field.
     """
 
 @_typing.type_check_only
@@ -69,7 +70,8 @@ class TariffServiceAsyncStub(TariffServiceStub):
     """Lists the versions of a tariff, the latest first."""
     RateChargeDetailRecord: _aio.UnaryUnaryMultiCallable[_tariff_service_pb2.RateChargeDetailRecordRequest, _tariff_service_pb2.RateChargeDetailRecordResponse]  # type: ignore[assignment]
     """Rates a record line by line by the tariff that it carries, or by the published one, and
-    compares the result with what the record says. Nothing is stored.
+    compares the result with what the record says. Nothing is stored. A record that cannot be
+    rated, say for want of a start, is FAILED_PRECONDITION, with the field.
     """
 
 class TariffServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -118,7 +120,8 @@ class TariffServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tariff_service_pb2.RateChargeDetailRecordResponse, _abc.Awaitable[_tariff_service_pb2.RateChargeDetailRecordResponse]]:
         """Rates a record line by line by the tariff that it carries, or by the published one, and
-        compares the result with what the record says. Nothing is stored.
+        compares the result with what the record says. Nothing is stored. A record that cannot be
+        rated, say for want of a start, is FAILED_PRECONDITION, with the field.
         """
 
 def add_TariffServiceServicer_to_server(servicer: TariffServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
