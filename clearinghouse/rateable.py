@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clearinghouse.exact import Exact, ratio
 from clearinghouse.local_clock import zone_of
 from clearinghouse.tariff_rules import Dimension, TariffRules, read_rules
 from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord, ChargingPeriod
@@ -37,33 +37,33 @@ class Period:
     """A part of a session in which conditions were even: quantities grow evenly in it."""
 
     #: Both in seconds from the start of the session.
-    start_s: Fraction
-    end_s: Fraction
+    start_s: Exact
+    end_s: Exact
     #: ENERGY in watt-hours, the others in seconds.
-    quantities: Mapping[Dimension, Fraction]
+    quantities: Mapping[Dimension, Exact]
     #: None means free.
     tariff: TariffRules | None
     #: Mean power; None where it is to be taken from energy and time.
-    power_w: Fraction | None = None
+    power_w: Exact | None = None
     #: None where not known.
-    current_ma: Fraction | None = None
+    current_ma: Exact | None = None
 
     @property
-    def length_s(self) -> Fraction:
+    def length_s(self) -> Exact:
         return self.end_s - self.start_s
 
-    def quantity(self, dimension: Dimension) -> Fraction:
+    def quantity(self, dimension: Dimension) -> Exact:
         """Give how much of a dimension the period has; zero where it has none."""
-        return self.quantities.get(dimension, Fraction(0))
+        return self.quantities.get(dimension, 0)
 
-    def mean_power_w(self) -> Fraction | None:
+    def mean_power_w(self) -> Exact | None:
         """Give the power as measured, else from energy and time; None where there is no time."""
         if self.power_w is not None:
             return self.power_w
         time_s = self.quantity(Dimension.TIME) or self.length_s
         if not time_s:
             return None
-        return self.quantity(Dimension.ENERGY) * _SECONDS_PER_HOUR / time_s
+        return ratio(self.quantity(Dimension.ENERGY) * _SECONDS_PER_HOUR, time_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,20 +175,20 @@ def _tariff(
 
 
 def _period(
-    period: ChargingPeriod, ends_s: tuple[Fraction, Fraction], tariff: TariffRules | None
+    period: ChargingPeriod, ends_s: tuple[Exact, Exact], tariff: TariffRules | None
 ) -> Period:
     volumes = {
-        name: Fraction(getattr(dimension, name), _MILLI if name.endswith(_THOUSANDTHS) else 1)
+        name: ratio(getattr(dimension, name), _MILLI if name.endswith(_THOUSANDTHS) else 1)
         for dimension in period.dimensions
         if (name := dimension.WhichOneof("volume")) is not None
     }
     quantities = {
-        dimension: max(volumes[name], Fraction(0))
+        dimension: max(volumes[name], 0)
         for name, dimension in _QUANTITIES.items()
         if name in volumes
     }
     if not quantities.keys() - {Dimension.ENERGY}:
-        charging = quantities.get(Dimension.ENERGY, Fraction(0)) > 0
+        charging = quantities.get(Dimension.ENERGY, 0) > 0
         kind = Dimension.TIME if charging else Dimension.PARKING_TIME
         quantities[kind] = ends_s[1] - ends_s[0]
     power_w, current_ma = volumes.get("power_w"), volumes.get("current_ma")
@@ -205,5 +205,5 @@ _QUANTITIES = {
 }
 
 
-def _seconds(duration: timedelta) -> Fraction:
-    return Fraction(duration // timedelta(microseconds=1), 1_000_000)
+def _seconds(duration: timedelta) -> Exact:
+    return ratio(duration // timedelta(microseconds=1), 1_000_000)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from fractions import Fraction
 
+from clearinghouse.exact import Exact
 from clearinghouse.rating import Line, Rating
 from clearinghouse.tariff_rules import Dimension
 from foundation.money import Rounding, coin_micros, divide
@@ -99,10 +99,10 @@ def _line(line: Line, start: datetime) -> rating_pb2.RatingLine:
     return message
 
 
-def _at(start: datetime, elapsed_s: Fraction) -> datetime:
+def _at(start: datetime, elapsed_s: Exact) -> datetime:
     return start + timedelta(microseconds=int(elapsed_s * 1_000_000))
 
 
-def _thousandths(quantity: Fraction) -> int:
+def _thousandths(quantity: Exact) -> int:
     """Round for showing; amounts are made from the exact quantity."""
     return divide(quantity.numerator * 1000, quantity.denominator, Rounding.HALF_UP)
