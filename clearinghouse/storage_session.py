@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -32,25 +33,30 @@ INSERT INTO clearinghouse.session_notice
 VALUES ($1, $2, $3::text, $4,
     CASE WHEN $3::text IS NULL THEN 'infinity'::timestamptz ELSE clock_timestamp() END)
 """
-# The first that waits of its session, so that an EVSP hears them in their order.
-_DUE = """
-SELECT n.notice_ref, n.evsp_id, n.notice, n.attempt_count, n.recorded_at
-FROM clearinghouse.session_notice n
-WHERE n.due_at <= clock_timestamp() AND NOT EXISTS (
-    SELECT FROM clearinghouse.session_notice b WHERE b.authorization_ref = n.authorization_ref
-    AND b.sequence_number < n.sequence_number AND b.due_at < 'infinity')
-ORDER BY n.due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+# The first that waits of its session, so that an EVSP hears them in their order. What a process had
+# claimed that died is due again when the lease ends.
+_CLAIM = """
+UPDATE clearinghouse.session_notice AS n SET attempt_count = n.attempt_count + 1,
+    due_at = clock_timestamp() + $2::interval
+FROM (SELECT w.notice_ref FROM clearinghouse.session_notice AS w
+      WHERE w.due_at <= clock_timestamp() AND NOT EXISTS (
+          SELECT FROM clearinghouse.session_notice AS b
+          WHERE b.authorization_ref = w.authorization_ref
+              AND b.sequence_number < w.sequence_number AND b.due_at < 'infinity')
+      ORDER BY w.due_at LIMIT $1 FOR UPDATE SKIP LOCKED) AS mine
+WHERE n.notice_ref = mine.notice_ref
+RETURNING n.notice_ref, n.evsp_id, n.notice, n.attempt_count
 """
 _DELIVERED = """
-UPDATE clearinghouse.session_notice SET due_at = 'infinity', delivered_at = clock_timestamp(),
-    attempt_count = attempt_count + 1
-WHERE notice_ref = $1
+UPDATE clearinghouse.session_notice SET due_at = 'infinity', delivered_at = clock_timestamp()
+WHERE notice_ref = ANY($1::bigint[])
 """
 _LATER = """
-UPDATE clearinghouse.session_notice SET attempt_count = attempt_count + 1,
-    due_at = CASE WHEN recorded_at < clock_timestamp() - $3::interval THEN 'infinity'::timestamptz
-        ELSE clock_timestamp() + $2::interval END
-WHERE notice_ref = $1
+UPDATE clearinghouse.session_notice AS n
+SET due_at = CASE WHEN recorded_at < clock_timestamp() - $3::interval THEN 'infinity'::timestamptz
+    ELSE clock_timestamp() + t.wait END
+FROM unnest($1::bigint[], $2::interval[]) AS t (notice_ref, wait)
+WHERE n.notice_ref = t.notice_ref
 """
 
 
@@ -85,15 +91,20 @@ class SessionStorage:
         """Store a notice, for its EVSP to hear of."""
         await self._connection.execute(_KEEP, authorization_ref, sequence, evsp_id, notice)
 
-    async def due(self) -> asyncpg.Record | None:
-        """Take the notice that waits for longest, which nobody else takes until the commit."""
-        row: asyncpg.Record | None = await self._connection.fetchrow(_DUE)
-        return row
+    async def claim(self, limit: int, lease: timedelta) -> list[asyncpg.Record]:
+        """Take the notices that wait for longest, at most one of a session, until the lease ends.
 
-    async def delivered(self, notice_ref: int) -> None:
-        """Mark a notice as taken by its EVSP."""
-        await self._connection.execute(_DELIVERED, notice_ref)
+        `attempt_count` has this attempt among them.
+        """
+        rows: list[asyncpg.Record] = await self._connection.fetch(_CLAIM, limit, lease)
+        return rows
 
-    async def later(self, notice_ref: int, wait: timedelta, lasting: timedelta) -> None:
-        """Try a notice again after a wait; one that is older than `lasting` is given up."""
-        await self._connection.execute(_LATER, notice_ref, wait, lasting)
+    async def delivered(self, notice_refs: Sequence[int]) -> None:
+        """Mark notices as taken by their EVSPs."""
+        await self._connection.execute(_DELIVERED, notice_refs)
+
+    async def later(
+        self, notice_refs: Sequence[int], waits: Sequence[timedelta], lasting: timedelta
+    ) -> None:
+        """Try notices again after their waits; one that is older than `lasting` is given up."""
+        await self._connection.execute(_LATER, notice_refs, waits, lasting)
