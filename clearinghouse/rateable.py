@@ -16,6 +16,7 @@ from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord, Charging
 
 #: No session is longer; it bounds the work of rating one.
 LONGEST_SESSION = timedelta(days=100)
+_LONGEST_S = LONGEST_SESSION.total_seconds()
 #: No session has more energy.
 MOST_ENERGY_WH = 1_000_000_000
 _FIRST_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
@@ -83,7 +84,7 @@ def instant_of(timestamp: Timestamp) -> datetime | None:
     if not _FIRST_S <= timestamp.seconds < _LAST_S or not 0 <= timestamp.nanos < 10**9:
         return None
     at = datetime.fromtimestamp(timestamp.seconds, UTC)
-    return at.replace(microsecond=timestamp.nanos // 1000)
+    return at.replace(microsecond=timestamp.nanos // 1000) if timestamp.nanos else at
 
 
 def read_session(
@@ -123,8 +124,8 @@ def read_session(
 
 def _check_amounts(periods: tuple[Period, ...]) -> None:
     """Refuse quantities of which the price could be beyond all amounts."""
-    for dimension in Dimension:
-        most = MOST_ENERGY_WH if dimension is Dimension.ENERGY else LONGEST_SESSION.total_seconds()
+    for dimension in _QUANTITIES.values():
+        most = MOST_ENERGY_WH if dimension is Dimension.ENERGY else _LONGEST_S
         if sum(period.quantity(dimension) for period in periods) > most:
             raise NotRateableError("charging_periods", "the quantities are beyond any session")
 

@@ -33,9 +33,10 @@ def compare(
     """
     slack = tolerance_micros + coin_micros(rating.currency_code) // 2
     found = []
-    given = {field.name: value for field, value in record.ListFields()}
     for kind, name in _PARTS:
-        rated, submitted = rating.of_kind(kind), given.get(name)
+        rated = rating.of_kind(kind)
+        said = record.HasField(name)  # type: ignore[arg-type]  # each is a field
+        submitted: Cost | None = getattr(record, name) if said else None
         if any(rated) or submitted is not None:
             found.append(_difference(kind, rated, submitted, slack))
     totals = rating.without_tax_micros, rating.with_tax_micros
