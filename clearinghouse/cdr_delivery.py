@@ -120,8 +120,7 @@ class CdrDelivery:
         for part in self._parts(await self._read(claimed)):
             if time.monotonic() > until_s or not await self._deliver(claimed, part, until_s):
                 break
-        async with transaction(self._pool) as connection:
-            await release(connection, claimed)
+        await release(self._pool, claimed)
         return len(claimed.deliveries)
 
     async def _read(self, claimed: Claim) -> list[tuple[ClaimedDelivery, ClearedCdr]]:

@@ -50,20 +50,21 @@ def _days(first: date, last: date) -> Iterator[date]:
         yield first + number * _DAY
 
 
-def _clock_changes(day: date, zone: ZoneInfo) -> Iterator[datetime]:
-    """Give the instant of a day at which the zone's offset changes, to the second."""
+@lru_cache(maxsize=4096)
+def _clock_changes(day: date, zone: ZoneInfo) -> tuple[datetime, ...]:
+    """Give the instant of a day at which the zone's offset changes, to the second, if there is."""
     low = datetime.combine(day, time(), zone).astimezone(UTC)
     high = datetime.combine(day + _DAY, time(), zone).astimezone(UTC)
     before = _offset(low, zone)
     if before == _offset(high, zone):
-        return
+        return ()
     while high - low > timedelta(seconds=1):
         middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
         if _offset(middle, zone) == before:
             low = middle
         else:
             high = middle
-    yield high
+    return (high,)
 
 
 def _offset(instant: datetime, zone: ZoneInfo) -> timedelta | None:

@@ -1,12 +1,14 @@
 """Brings session notices to EVSPs through the router: an outbox that any process may take from.
 
-Each notice is taken in a transaction that stays open until the EVSP has it: a process that dies
-lets go of it with its connection, and the EVSP may hear of it again under the same request id.
+Some are claimed at a time and sent at once, each session's in their order. What a process that dies
+had claimed is due again a little later, and the EVSP may hear of it again under the same request
+id.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -14,13 +16,17 @@ import grpc
 import structlog
 
 from clearinghouse.market_client import MarketClient, to_provider
-from clearinghouse.storage import DATABASE_ERRORS, Pool, transaction
+from clearinghouse.storage import DATABASE_ERRORS, Pool
 from clearinghouse.storage_session import SessionStorage
 from gem.roaming.v1.contract_holder_service_pb2 import ReceiveSessionNoticeRequest
 from gem.roaming.v1.contract_holder_service_pb2_grpc import ContractHolderServiceStub
 from gem.roaming.v1.session_notice_pb2 import SessionNotice
 
 _TIMEOUT_S = 5.0
+#: Notices that are sent at once.
+_AT_ONCE = 16
+#: How long a claim holds; its notices are sent, or have failed, long before.
+_LEASE = timedelta(seconds=6 * _TIMEOUT_S)
 _LOOK_EVERY_S = 0.5
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 600.0
@@ -44,25 +50,30 @@ class NoticeForwarder:
         """Forward what is due, for ever; a database that is away is tried again."""
         while True:
             try:
-                while await self.forward_one():
+                while await self.forward_some():
                     pass
             except DATABASE_ERRORS as error:
                 _log.warning("notices wait", error=type(error).__name__)
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def forward_one(self) -> bool:
-        """Forward the notice that waits for longest; False where none is due."""
-        async with transaction(self._pool) as connection:
-            storage = SessionStorage(connection)
-            row = await storage.due()
-            if row is None:
-                return False
-            if await self._took(row):
-                await storage.delivered(row["notice_ref"])
-            else:
-                wait = wait_before(row["attempt_count"])
-                await storage.later(row["notice_ref"], wait, self._lasting)
-        return True
+    async def forward_some(self) -> bool:
+        """Forward the notices that wait for longest; False where none is due."""
+        storage = SessionStorage(self._pool)
+        rows = await storage.claim(_AT_ONCE, _LEASE)
+        taken = await asyncio.gather(*map(self._took, rows))
+        await self._note(storage, list(zip(rows, taken, strict=True)))
+        return bool(rows)
+
+    async def _note(
+        self, storage: SessionStorage, tried: Sequence[tuple[asyncpg.Record, bool]]
+    ) -> None:
+        delivered = [row["notice_ref"] for row, took in tried if took]
+        if delivered:
+            await storage.delivered(delivered)
+        missed = [row for row, took in tried if not took]
+        if missed:
+            waits = [wait_before(row["attempt_count"] - 1) for row in missed]
+            await storage.later([row["notice_ref"] for row in missed], waits, self._lasting)
 
     async def _took(self, row: asyncpg.Record) -> bool:
         request = ReceiveSessionNoticeRequest(

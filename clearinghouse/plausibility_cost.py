@@ -30,8 +30,11 @@ _FIELD_OF_KIND = {
 
 def costs_of(record: ChargeDetailRecord) -> dict[str, Cost]:
     """Give the costs that a record states, by field."""
-    given = {field.name: value for field, value in record.ListFields()}
-    return {name: given[name] for name in COSTS if name in given}
+    return {
+        name: getattr(record, name)
+        for name in COSTS
+        if record.HasField(name)  # type: ignore[arg-type]  # each is a field
+    }
 
 
 def check_cost(record: ChargeDetailRecord, context: PlausibilityContext) -> Iterator[Finding]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from clearinghouse.exact import Exact, ratio
 from clearinghouse.local_clock import zone_of
 from clearinghouse.tariff_rules import Dimension, TariffRules, read_rules
 from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord, ChargingPeriod
 
 #: No session is longer; it bounds the work of rating one.
 LONGEST_SESSION = timedelta(days=100)
+_LONGEST_S = LONGEST_SESSION.total_seconds()
 #: No session has more energy.
 MOST_ENERGY_WH = 1_000_000_000
 _FIRST_S = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
@@ -37,33 +38,33 @@ class Period:
     """A part of a session in which conditions were even: quantities grow evenly in it."""
 
     #: Both in seconds from the start of the session.
-    start_s: Fraction
-    end_s: Fraction
+    start_s: Exact
+    end_s: Exact
     #: ENERGY in watt-hours, the others in seconds.
-    quantities: Mapping[Dimension, Fraction]
+    quantities: Mapping[Dimension, Exact]
     #: None means free.
     tariff: TariffRules | None
     #: Mean power; None where it is to be taken from energy and time.
-    power_w: Fraction | None = None
+    power_w: Exact | None = None
     #: None where not known.
-    current_ma: Fraction | None = None
+    current_ma: Exact | None = None
 
     @property
-    def length_s(self) -> Fraction:
+    def length_s(self) -> Exact:
         return self.end_s - self.start_s
 
-    def quantity(self, dimension: Dimension) -> Fraction:
+    def quantity(self, dimension: Dimension) -> Exact:
         """Give how much of a dimension the period has; zero where it has none."""
-        return self.quantities.get(dimension, Fraction(0))
+        return self.quantities.get(dimension, 0)
 
-    def mean_power_w(self) -> Fraction | None:
+    def mean_power_w(self) -> Exact | None:
         """Give the power as measured, else from energy and time; None where there is no time."""
         if self.power_w is not None:
             return self.power_w
         time_s = self.quantity(Dimension.TIME) or self.length_s
         if not time_s:
             return None
-        return self.quantity(Dimension.ENERGY) * _SECONDS_PER_HOUR / time_s
+        return ratio(self.quantity(Dimension.ENERGY) * _SECONDS_PER_HOUR, time_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def instant_of(timestamp: Timestamp) -> datetime | None:
     if not _FIRST_S <= timestamp.seconds < _LAST_S or not 0 <= timestamp.nanos < 10**9:
         return None
     at = datetime.fromtimestamp(timestamp.seconds, UTC)
-    return at.replace(microsecond=timestamp.nanos // 1000)
+    return at.replace(microsecond=timestamp.nanos // 1000) if timestamp.nanos else at
 
 
 def read_session(
@@ -123,8 +124,8 @@ def read_session(
 
 def _check_amounts(periods: tuple[Period, ...]) -> None:
     """Refuse quantities of which the price could be beyond all amounts."""
-    for dimension in Dimension:
-        most = MOST_ENERGY_WH if dimension is Dimension.ENERGY else LONGEST_SESSION.total_seconds()
+    for dimension in _QUANTITIES.values():
+        most = MOST_ENERGY_WH if dimension is Dimension.ENERGY else _LONGEST_S
         if sum(period.quantity(dimension) for period in periods) > most:
             raise NotRateableError("charging_periods", "the quantities are beyond any session")
 
@@ -175,20 +176,20 @@ def _tariff(
 
 
 def _period(
-    period: ChargingPeriod, ends_s: tuple[Fraction, Fraction], tariff: TariffRules | None
+    period: ChargingPeriod, ends_s: tuple[Exact, Exact], tariff: TariffRules | None
 ) -> Period:
     volumes = {
-        name: Fraction(getattr(dimension, name), _MILLI if name.endswith(_THOUSANDTHS) else 1)
+        name: ratio(getattr(dimension, name), _MILLI if name.endswith(_THOUSANDTHS) else 1)
         for dimension in period.dimensions
         if (name := dimension.WhichOneof("volume")) is not None
     }
     quantities = {
-        dimension: max(volumes[name], Fraction(0))
+        dimension: max(volumes[name], 0)
         for name, dimension in _QUANTITIES.items()
         if name in volumes
     }
     if not quantities.keys() - {Dimension.ENERGY}:
-        charging = quantities.get(Dimension.ENERGY, Fraction(0)) > 0
+        charging = quantities.get(Dimension.ENERGY, 0) > 0
         kind = Dimension.TIME if charging else Dimension.PARKING_TIME
         quantities[kind] = ends_s[1] - ends_s[0]
     power_w, current_ma = volumes.get("power_w"), volumes.get("current_ma")
@@ -205,5 +206,5 @@ _QUANTITIES = {
 }
 
 
-def _seconds(duration: timedelta) -> Fraction:
-    return Fraction(duration // timedelta(microseconds=1), 1_000_000)
+def _seconds(duration: timedelta) -> Exact:
+    return ratio(duration // timedelta(microseconds=1), 1_000_000)

@@ -7,14 +7,14 @@ once for charging and parking time together; a minimum and a maximum, apart with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
+from clearinghouse.exact import Exact, ratio
 from clearinghouse.rateable import RateableSession
 from clearinghouse.rating_portions import Portion, portions
-from clearinghouse.tariff_rules import Component, Dimension, Limits
-from foundation.money import MICROS_PER_UNIT, Rounding, coin_micros, divide
+from clearinghouse.tariff_rules import PARTS_PER_MICRO, Component, Dimension, Limits
+from foundation.money import Rounding, coin_micros, divide
 from gem.roaming.v1.rating_pb2 import RatingLineKind
 
 #: Dimensions of which one step rounds the sum.
@@ -43,10 +43,10 @@ class Line:
     #: None for a line that only changes the total.
     component: Component | None = None
     #: From when to when the component applied, in seconds from the start of the session.
-    start_s: Fraction = Fraction(0)
-    end_s: Fraction = Fraction(0)
+    start_s: Exact = 0
+    end_s: Exact = 0
     #: What is paid: watt-hours, seconds, or 1 for a fixed fee.
-    quantity: Fraction = Fraction(0)
+    quantity: Exact = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,10 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class _Amounts:
-    """Exact amounts in units of the currency."""
+    """Exact amounts in parts of a micro."""
 
-    without: Fraction
-    with_tax: Fraction
+    without: Exact
+    with_tax: Exact
 
     def __sub__(self, other: _Amounts) -> _Amounts:
         return _Amounts(self.without - other.without, self.with_tax - other.with_tax)
@@ -80,8 +80,8 @@ class _Amounts:
 def rate(session: RateableSession) -> Rating:
     """Rate a session. Without a tariff, and where no component applies, it is free."""
     paid = stepped(portions(session))
-    amounts = [_Amounts(*portion.component.amounts(portion.quantity)) for portion in paid]
-    total = _sum(amounts)
+    amounts = [_amounts(portion) for portion in paid]
+    total = _Amounts(sum(each.without for each in amounts), sum(each.with_tax for each in amounts))
     lines = [_line(portion, amount) for portion, amount in zip(paid, amounts, strict=True)]
     if session.tariff is not None:
         limited = at_least(total, session.tariff.limits)
@@ -104,14 +104,15 @@ def stepped(found: dict[Dimension, list[Portion]]) -> list[Portion]:
             (portion for dimension in group for portion in found[dimension]), key=_when
         )
         if members:
-            total, step = sum((each.quantity for each in members), Fraction(0)), members[-1]
-            added = -total % step.component.step
-            members[-1] = replace(step, quantity=step.quantity + added)
+            total, last = sum(each.quantity for each in members), members[-1]
+            added = -total % last.component.step
+            if added:
+                members[-1] = replace(last, quantity=last.quantity + added)
         paid += members
     return sorted(paid, key=_when)
 
 
-def _when(portion: Portion) -> tuple[Fraction, Fraction, int, int]:
+def _when(portion: Portion) -> tuple[Exact, Exact, int, int]:
     """Order by time; what was charged and what was parked in one period, in this order."""
     dimension = portion.component.dimension.value
     return portion.start_s, portion.end_s, dimension, portion.component.index
@@ -129,9 +130,9 @@ def at_most(total: _Amounts, limits: Limits) -> _Amounts:
 
 def _limited(
     total: _Amounts,
-    without: Fraction | None,
-    with_tax: Fraction | None,
-    choose: Callable[[Fraction, Fraction], Fraction],
+    without: int | None,
+    with_tax: int | None,
+    choose: Callable[[Exact, Exact], Exact],
 ) -> _Amounts:
     """Hold each total to its own limit; where only one has one, the other keeps the share of tax.
 
@@ -140,20 +141,17 @@ def _limited(
     after_without = total.without if without is None else choose(total.without, without)
     after_with = total.with_tax if with_tax is None else choose(total.with_tax, with_tax)
     if with_tax is None and after_without != total.without:
-        share = total.with_tax / total.without if total.without else Fraction(1)
+        share = ratio(total.with_tax, total.without) if total.without else 1
         after_with = after_without * share
     if without is None and after_with != total.with_tax:
-        share = total.without / total.with_tax if total.with_tax else Fraction(1)
+        share = ratio(total.without, total.with_tax) if total.with_tax else 1
         after_without = after_with * share
     return _Amounts(after_without, after_with)
 
 
-def _sum(amounts: Iterable[_Amounts]) -> _Amounts:
-    amounts = list(amounts)
-    return _Amounts(
-        sum((each.without for each in amounts), Fraction(0)),
-        sum((each.with_tax for each in amounts), Fraction(0)),
-    )
+def _amounts(portion: Portion) -> _Amounts:
+    component, quantity = portion.component, portion.quantity
+    return _Amounts(component.without_tax * quantity, component.with_tax * quantity)
 
 
 def _line(portion: Portion, amount: _Amounts) -> Line:
@@ -190,13 +188,13 @@ def _rounded(currency: str, lines: Sequence[Line], total: _Amounts) -> Rating:
     return Rating(currency, kept, without, with_tax)
 
 
-def _to_coin(amount: Fraction, currency: str) -> int:
+def _to_coin(amount: Exact, currency: str) -> int:
     """Round an exact amount, not one that was rounded to micros before."""
     coin = coin_micros(currency)
-    scaled = amount * MICROS_PER_UNIT / coin
-    return divide(scaled.numerator, scaled.denominator, Rounding.HALF_UP) * coin
+    coin_parts = amount.denominator * PARTS_PER_MICRO * coin
+    return divide(amount.numerator, coin_parts, Rounding.HALF_UP) * coin
 
 
-def _micros(amount: Fraction) -> int:
-    scaled = amount * MICROS_PER_UNIT
-    return divide(scaled.numerator, scaled.denominator, Rounding.HALF_EVEN)
+def _micros(amount: Exact) -> int:
+    parts = amount.denominator * PARTS_PER_MICRO
+    return divide(amount.numerator, parts, Rounding.HALF_EVEN)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from fractions import Fraction
 
+from clearinghouse.exact import Exact
 from clearinghouse.rating import Line, Rating
 from clearinghouse.tariff_rules import Dimension
 from foundation.money import Rounding, coin_micros, divide
@@ -33,9 +33,10 @@ def compare(
     """
     slack = tolerance_micros + coin_micros(rating.currency_code) // 2
     found = []
-    given = {field.name: value for field, value in record.ListFields()}
     for kind, name in _PARTS:
-        rated, submitted = rating.of_kind(kind), given.get(name)
+        rated = rating.of_kind(kind)
+        said = record.HasField(name)  # type: ignore[arg-type]  # each is a field
+        submitted: Cost | None = getattr(record, name) if said else None
         if any(rated) or submitted is not None:
             found.append(_difference(kind, rated, submitted, slack))
     totals = rating.without_tax_micros, rating.with_tax_micros
@@ -99,10 +100,10 @@ def _line(line: Line, start: datetime) -> rating_pb2.RatingLine:
     return message
 
 
-def _at(start: datetime, elapsed_s: Fraction) -> datetime:
+def _at(start: datetime, elapsed_s: Exact) -> datetime:
     return start + timedelta(microseconds=int(elapsed_s * 1_000_000))
 
 
-def _thousandths(quantity: Fraction) -> int:
+def _thousandths(quantity: Exact) -> int:
     """Round for showing; amounts are made from the exact quantity."""
     return divide(quantity.numerator * 1000, quantity.denominator, Rounding.HALF_UP)

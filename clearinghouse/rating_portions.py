@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from itertools import pairwise
 
+from clearinghouse.exact import Exact, ratio
 from clearinghouse.local_clock import edges
 from clearinghouse.rateable import NotRateableError, Period, RateableSession
 from clearinghouse.tariff_rules import Component, Dimension, Instant, TariffRules
@@ -17,7 +17,8 @@ _DAY_S = 86_400
 #: Components times pieces of a session that are looked at: about a second. 2,000 periods with a
 #: tariff of 50 components take half of it.
 _MOST_TRIALS = 200_000
-_HALF = Fraction(1, 2)
+#: For tariffs that are the same at all times; nobody looks at it.
+_ANY_INSTANT = Instant(0, "", 0, 0, 0, None, None)
 _MEASURED = (
     Dimension.ENERGY,
     Dimension.TIME,
@@ -32,10 +33,10 @@ class Portion:
 
     component: Component
     #: Both in seconds from the start of the session.
-    start_s: Fraction
-    end_s: Fraction
+    start_s: Exact
+    end_s: Exact
     #: Watt-hours, seconds, or 1 for a fixed fee.
-    quantity: Fraction
+    quantity: Exact
 
 
 def portions(session: RateableSession) -> dict[Dimension, list[Portion]]:
@@ -48,7 +49,7 @@ def portions(session: RateableSession) -> dict[Dimension, list[Portion]]:
     """
     check_size(session)
     found: dict[Dimension, list[Portion]] = {dimension: [] for dimension in Dimension}
-    energy_wh = Fraction(0)
+    energy_wh: Exact = 0
     for period in session.periods:
         if period.tariff is not None:
             for piece in _pieces(period, energy_wh, session):
@@ -60,12 +61,13 @@ def portions(session: RateableSession) -> dict[Dimension, list[Portion]]:
 
 def check_size(session: RateableSession) -> None:
     """Refuse a session whose rating would take seconds: what it costs grows with both factors."""
-    components = sum(len(tariff.components) for tariff in _tariffs(session))
-    restrictions = [each for tariff in _tariffs(session) for each in tariff.restrictions()]
-    minutes = {minute for each in restrictions for minute in each.minutes()}
-    length_s = session.periods[-1].end_s if session.periods else Fraction(0)
+    tariffs = _tariffs(session)
+    components = sum(len(tariff.components) for tariff in tariffs)
+    restrictions = sum(len(tariff.restrictions) for tariff in tariffs)
+    minutes = frozenset[int]().union(*(tariff.minutes for tariff in tariffs))
+    length_s = session.periods[-1].end_s if session.periods else 0
     days = int(length_s // _DAY_S) + 2
-    pieces = len(session.periods) + days * len(minutes) + 4 * len(restrictions)
+    pieces = len(session.periods) + days * len(minutes) + 4 * restrictions
     if pieces * (components + 1) > _MOST_TRIALS:
         raise NotRateableError("tariffs", "the tariffs have too many restrictions to be rated")
 
@@ -80,54 +82,53 @@ class _Piece:
     """A part of a period in which nothing changes sides of any restriction."""
 
     #: Which part of the period it is, from 0 to 1.
-    share: Fraction
-    start_s: Fraction
-    end_s: Fraction
+    share: Exact
+    start_s: Exact
+    end_s: Exact
     at: Instant
 
 
-def _pieces(period: Period, energy_wh: Fraction, session: RateableSession) -> Iterator[_Piece]:
+def _pieces(period: Period, energy_wh: Exact, session: RateableSession) -> Iterator[_Piece]:
     assert period.tariff is not None, "what is free has no pieces"
-    cuts = sorted(_cuts(period, period.tariff, energy_wh, session) | {Fraction(0), Fraction(1)})
+    if not period.tariff.restrictions:
+        yield _Piece(1, period.start_s, period.end_s, _ANY_INSTANT)
+        return
+    cuts = sorted(_cuts(period, period.tariff, energy_wh, session) | {0, 1})
     for low, high in pairwise(cuts):
         yield _Piece(
             share=high - low,
             start_s=period.start_s + low * period.length_s,
             end_s=period.start_s + high * period.length_s,
-            at=_instant(period, (low + high) * _HALF, energy_wh, session),
+            at=_instant(period, ratio(low + high, 2), energy_wh, session),
         )
 
 
 def _cuts(
-    period: Period, tariff: TariffRules, energy_wh: Fraction, session: RateableSession
-) -> set[Fraction]:
+    period: Period, tariff: TariffRules, energy_wh: Exact, session: RateableSession
+) -> set[Exact]:
     """Give where, between 0 and 1 of the period, a restriction begins or ceases to hold."""
-    restrictions = list(tariff.restrictions())
-    found: set[Fraction] = set()
-    energy = period.quantity(Dimension.ENERGY)
+    found: set[Exact] = set()
+    energy, length_s = period.quantity(Dimension.ENERGY), period.length_s
     if energy:
-        for each in restrictions:
-            found.update((edge - energy_wh) / energy for edge in each.energy.edges())
-    if period.length_s:
-        at_s = {Fraction(edge) for each in restrictions for edge in each.duration.edges()}
-        minutes = {minute for each in restrictions for minute in each.minutes()}
-        if minutes:
-            at_s |= _clock_edges_s(period, session, minutes)
-        found.update((edge - period.start_s) / period.length_s for edge in at_s)
-    return {cut for cut in found if 0 < cut < 1}
+        edges_wh = {edge for each in tariff.restrictions for edge in each.energy.edges()}
+        inside = (edge - energy_wh for edge in edges_wh)
+        found.update(ratio(into, energy) for into in inside if 0 < into < energy)
+    if length_s:
+        at_s: set[Exact] = {edge for each in tariff.restrictions for edge in each.duration.edges()}
+        if tariff.minutes:
+            at_s |= _clock_edges_s(period, session, tariff.minutes)
+        inside = (edge - period.start_s for edge in at_s)
+        found.update(ratio(into, length_s) for into in inside if 0 < into < length_s)
+    return found
 
 
-def _clock_edges_s(period: Period, session: RateableSession, minutes: set[int]) -> set[Fraction]:
+def _clock_edges_s(period: Period, session: RateableSession, minutes: frozenset[int]) -> set[Exact]:
     start, end = _at(session, period.start_s), _at(session, period.end_s)
     found = edges(start, end, session.zone, minutes)
-    return {
-        Fraction((at - session.start) // timedelta(microseconds=1), _MICROSECONDS) for at in found
-    }
+    return {ratio((at - session.start) // timedelta(microseconds=1), _MICROSECONDS) for at in found}
 
 
-def _instant(
-    period: Period, share: Fraction, energy_wh: Fraction, session: RateableSession
-) -> Instant:
+def _instant(period: Period, share: Exact, energy_wh: Exact, session: RateableSession) -> Instant:
     elapsed_s = period.start_s + share * period.length_s
     local = _at(session, elapsed_s).astimezone(session.zone)
     return Instant(
@@ -141,7 +142,7 @@ def _instant(
     )
 
 
-def _at(session: RateableSession, elapsed_s: Fraction) -> datetime:
+def _at(session: RateableSession, elapsed_s: Exact) -> datetime:
     """Give the instant, cut to the microsecond: edges of clocks are whole seconds."""
     return session.start.astimezone(UTC) + timedelta(
         microseconds=int(elapsed_s * _MICROSECONDS // 1)
@@ -157,7 +158,7 @@ def _add_fees(
     for dimension in fees:
         component = tariff.component(dimension, piece.at)
         if component is not None and not found[dimension]:
-            fee = Portion(component, piece.start_s, piece.start_s, Fraction(1))
+            fee = Portion(component, piece.start_s, piece.start_s, 1)
             found[dimension].append(fee)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -24,6 +25,16 @@ SELECT digest, result FROM clearinghouse.command WHERE partner_id = $1 AND reque
 _DONE = """
 UPDATE clearinghouse.command SET result = $3 WHERE partner_id = $1 AND request_id = $2
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A partner's command with its result."""
+
+    partner_id: str
+    request_id: str
+    digest: bytes
+    result: bytes
 
 
 def command_digest(hashing: TokenHashing, request: Message) -> bytes:
@@ -52,13 +63,25 @@ async def once(
     async with transaction(pool) as connection:
         key = (partner_id, request.request_id)
         if await connection.fetchval(_FIRST, *key, digest) is None:
-            before = await connection.fetchrow(_BEFORE, *key)
-            if before["digest"] != digest:
-                raise reused()
-            return response_class.FromString(before["result"])
+            return response_class.FromString(await first_result(connection, *key, digest))
         response = await work(connection)
         await connection.execute(_DONE, *key, response.SerializeToString())
         return response
+
+
+async def first_result(
+    connection: Connection, partner_id: str, request_id: str, digest: bytes
+) -> bytes:
+    """Give the first result of a command that was done.
+
+    Raises:
+        MarketError: REQUEST_ID_REUSED where the same id came with other content.
+    """
+    before = await connection.fetchrow(_BEFORE, partner_id, request_id)
+    if before["digest"] != digest:
+        raise reused()
+    result: bytes = before["result"]
+    return result
 
 
 def reused() -> MarketError:

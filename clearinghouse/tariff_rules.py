@@ -1,27 +1,33 @@
-"""A tariff as rating reads it: exact numbers in watt-hours, seconds and units of the currency.
+"""A tariff as rating reads it: exact numbers in watt-hours, seconds and parts of a micro.
 
-Everything is a `Fraction`: prices, quantities and the instants at which one price gives way to
-another have no finite decimal form in general, and nothing may be rounded before the end.
+Quantities and the instants at which one price gives way to another have no finite decimal form in
+general, and nothing may be rounded before the end: what is no integer is a `Fraction`. Amounts are
+counted in parts of which prices have a whole number, so that amounts are integers as a rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
-from fractions import Fraction
+from enum import IntEnum
+from functools import cached_property, lru_cache
 
-from foundation.money import MICROS_PER_UNIT
+from clearinghouse.exact import Exact, ratio
 from gem.charging.v1 import tariff_pb2
-from gem.charging.v1.tariff_pb2 import PriceComponent, Tariff, TariffRestriction, TaxTreatment
+from gem.charging.v1.tariff_pb2 import PriceComponent, Tariff, TariffRestriction
 
 _MINUTES_OF_DAY = 1440
 _PPM = 1_000_000
+#: Tariffs, the last used ones, that are not read again.
+_RULES_KEPT = 512
 _SECONDS_PER_HOUR = 3600
 _WH_PER_KWH = 1000
+#: Amounts count in it: a price per kilowatt-hour or hour is a whole number of parts per watt-hour
+#: or second, and so is its share of tax.
+PARTS_PER_MICRO = 18_000 * _PPM
 
 
-class Dimension(Enum):
+class Dimension(IntEnum):
     """What can be priced; the values are the kinds of lines in `gem.roaming.v1`."""
 
     FLAT = 1
@@ -54,11 +60,11 @@ class Instant:
     date: str
     #: 1 is Monday.
     weekday: int
-    elapsed_s: Fraction
-    energy_wh: Fraction
+    elapsed_s: Exact
+    energy_wh: Exact
     #: None where nobody measured it: a restriction on it does not hold then.
-    power_w: Fraction | None
-    current_ma: Fraction | None
+    power_w: Exact | None
+    current_ma: Exact | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Bounds:
     least: int
     below: int | None
 
-    def hold(self, value: Fraction | None) -> bool:
+    def hold(self, value: Exact | None) -> bool:
         """Say whether the value is inside; an unknown one is inside no range but the whole."""
         if value is None:
             return self.is_whole
@@ -137,39 +143,32 @@ class Component:
     dimension: Dimension
     #: As the tariff has it, per kilowatt-hour, hour or session.
     price_micros: int
-    #: In units of the currency, per watt-hour, second or session.
-    price: Fraction
+    #: The same in parts of a micro per watt-hour, second or session, without and with tax.
+    without_tax: Exact
+    with_tax: Exact
     #: Smallest quantity that is paid, in watt-hours or seconds.
     step: int
     tax_ppm: int
-    tax: TaxTreatment.ValueType
     restriction: Restriction | None
 
     def applies(self, at: Instant) -> bool:
         """Say whether the component applies at an instant."""
         return self.restriction is None or self.restriction.holds(at)
 
-    def amounts(self, quantity: Fraction) -> tuple[Fraction, Fraction]:
-        """Give what a quantity costs without and with tax, exact."""
-        amount, factor = self.price * quantity, 1 + Fraction(self.tax_ppm, _PPM)
-        if self.tax == tariff_pb2.TAX_TREATMENT_INCLUDED:
-            return amount / factor, amount
-        return amount, amount * factor
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The least and the most that a session costs, without and with tax; None is no limit."""
+    """The least and the most that a session costs, in parts of a micro; None is no limit."""
 
-    least_without: Fraction | None
-    least_with: Fraction | None
-    most_without: Fraction | None
-    most_with: Fraction | None
+    least_without: int | None
+    least_with: int | None
+    most_without: int | None
+    most_with: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TariffRules:
-    """A tariff as rating reads it."""
+    """A tariff as rating reads it; what follows from it is computed once."""
 
     tariff_id: str
     currency_code: str
@@ -178,20 +177,38 @@ class TariffRules:
 
     def component(self, dimension: Dimension, at: Instant) -> Component | None:
         """Give the first component of a dimension that applies at an instant; None is free."""
-        for component in self.components:
-            if component.dimension is dimension and component.applies(at):
+        for component in self._by_dimension[dimension]:
+            if component.applies(at):
                 return component
         return None
 
-    def restrictions(self) -> Iterator[Restriction]:
-        """Give the restrictions of all components."""
-        for component in self.components:
-            if component.restriction is not None:
-                yield component.restriction
+    @cached_property
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """The restrictions of all components."""
+        found = (component.restriction for component in self.components)
+        return tuple(restriction for restriction in found if restriction is not None)
+
+    @cached_property
+    def minutes(self) -> frozenset[int]:
+        """The minutes of the day at which any restriction can begin or cease to hold."""
+        return frozenset(minute for each in self.restrictions for minute in each.minutes())
+
+    @cached_property
+    def _by_dimension(self) -> Mapping[Dimension, tuple[Component, ...]]:
+        return {
+            dimension: tuple(each for each in self.components if each.dimension is dimension)
+            for dimension in Dimension
+        }
 
 
 def read_rules(tariff: Tariff) -> TariffRules:
-    """Turn a tariff into what rating reads."""
+    """Turn a tariff into what rating reads; the same tariff comes with thousands of records."""
+    return _read_rules(tariff.SerializeToString(deterministic=True))
+
+
+@lru_cache(maxsize=_RULES_KEPT)
+def _read_rules(content: bytes) -> TariffRules:
+    tariff = Tariff.FromString(content)
     components = (_component(tariff, index) for index in range(len(tariff.components)))
     return TariffRules(
         tariff.tariff_id,
@@ -209,16 +226,22 @@ def _component(tariff: Tariff, index: int) -> Component | None:
         return None
     unit, step = _unit_and_step(source)
     taxed = tariff.tax != tariff_pb2.TAX_TREATMENT_NOT_APPLICABLE
+    tax_ppm = source.vat_ppm if taxed else 0
+    price = source.price_micros * PARTS_PER_MICRO // unit
+    if tariff.tax == tariff_pb2.TAX_TREATMENT_INCLUDED:
+        without_tax, with_tax = ratio(price * _PPM, _PPM + tax_ppm), price
+    else:
+        without_tax, with_tax = price, price * (_PPM + tax_ppm) // _PPM
     restricted = source.HasField("restriction")
     return Component(
         tariff_id=tariff.tariff_id,
         index=index,
         dimension=dimension,
         price_micros=source.price_micros,
-        price=Fraction(source.price_micros, MICROS_PER_UNIT * unit),
+        without_tax=without_tax,
+        with_tax=with_tax,
         step=step or 1,
-        tax_ppm=source.vat_ppm if taxed else 0,
-        tax=tariff.tax,
+        tax_ppm=tax_ppm,
         restriction=_restriction(source.restriction) if restricted else None,
     )
 
@@ -259,7 +282,7 @@ def _restriction(source: TariffRestriction) -> Restriction:
 def _limits(tariff: Tariff) -> Limits:
     """Read the limits; where prices contain tax, `min_price` and `max_price` do too."""
     given = {
-        name: Fraction(getattr(tariff, name).amount_micros, MICROS_PER_UNIT)
+        name: getattr(tariff, name).amount_micros * PARTS_PER_MICRO
         for name in ("min_price", "max_price", "min_price_with_tax", "max_price_with_tax")
         if tariff.HasField(name)
     }

@@ -5,7 +5,6 @@ A card's id has few bits: without the key a list of plain hashes could be turned
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -72,14 +71,12 @@ class TokenHashing:
 
     def content(self, *parts: bytes) -> bytes:
         """Hash serialised messages that may hold a token's id, to tell them apart."""
-        digest = hmac.new(self._key, b"content", hashlib.sha256)
-        for part in parts:
-            digest.update(len(part).to_bytes(8, "big") + part)
-        return digest.digest()
+        text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        return hmac.digest(self._key, b"content" + text, "sha256")
 
     def _hash(self, *parts: str) -> bytes:
         text = "\0".join(parts).encode()
-        return hmac.new(self._key, text, hashlib.sha256).digest()
+        return hmac.digest(self._key, text, "sha256")
 
 
 def read_token_key(path: Path) -> bytes:
