@@ -80,12 +80,14 @@ WHERE EXISTS (SELECT FROM clearinghouse.tariff_version AS v
               WHERE v.owner_id = t.owner AND v.operator_key = t.key)
 """
 
-# What stands or is on its way, of other sessions; a credit is none.
+# What stands or is on its way, of other sessions; a credit is none. Those of other operators are
+# not among them: who names another's EVSE would hear when somebody charged there.
 _OTHERS = """
 SELECT t.ordinal, c.started_at, c.ended_at
-FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY
-    AS t (cdr_ref, evse, since, until, ordinal)
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+    WITH ORDINALITY AS t (cdr_ref, partner, evse, since, until, ordinal)
 JOIN clearinghouse.cdr AS c ON c.evse_key = t.evse AND c.evsp_partner_id IS NOT NULL
+    AND c.operator_partner_id = t.partner
     AND c.started_at < t.until AND c.started_at > t.since - interval '101 days'
     AND c.ended_at > t.since AND c.cdr_ref <> t.cdr_ref AND c.credited_key IS NULL
     AND c.state IN ('ACCEPTED', 'FORWARDED', 'APPROVED')
@@ -203,6 +205,7 @@ async def _others(connection: Connection, rows: Sequence[CdrRow]) -> list[list[O
     found = await connection.fetch(
         _OTHERS,
         [row.cdr_ref for row in rows],
+        [row.operator_partner_id for row in rows],
         [row.evse_key for row in rows],
         [row.started_at for row in rows],
         [row.ended_at for row in rows],
