@@ -29,6 +29,7 @@ from clearinghouse.cdr_reading_servicer import CdrReadingServicer
 from clearinghouse.clearing_contract_servicer import ClearingContractServicer
 from clearinghouse.contract_follower import ContractFollower
 from clearinghouse.customer_contract import ContractReader
+from clearinghouse.evse_directory import EvseDirectory
 from clearinghouse.market_client import MarketAccess, MarketClient
 from clearinghouse.notice_forwarder import NoticeForwarder
 from clearinghouse.parts import Parts
@@ -90,6 +91,7 @@ def background(parts: Parts) -> list[Coroutine[Any, Any, None]]:
     return [
         ContractFollower(parts).run(),
         NoticeForwarder(parts.pool, parts.market, lasting).run(),
+        EvseDirectory(parts.pool, parts.market, parts.settings.partner_id).run(),
     ]
 
 

@@ -24,9 +24,11 @@ from clearinghouse.plausibility_context import (
 )
 from clearinghouse.storage import Connection
 from clearinghouse.storage_cdr import CdrRow
+from clearinghouse.storage_published_evse import PublishedEvse, WantedEvse, published
 from clearinghouse.token_hash import TokenHashing
-from foundation.identifiers import ContractId
+from foundation.identifiers import ContractId, EvseId
 from gem.charging.v1.tariff_pb2 import Tariff
+from gem.common.v1.geo_pb2 import GeoPoint
 from gem.roaming.v1.authorization_pb2 import (
     AuthorizationDecision,
     AuthorizationStatus,
@@ -110,7 +112,7 @@ class StoredContexts:
     async def load(
         self, connection: Connection, unchecked: Sequence[UncheckedCdr], now: datetime
     ) -> list[SessionKnowledge]:
-        """Give what is known about each record's session: five queries, however many there are."""
+        """Give what is known about each record's session: six queries, however many there are."""
         rows = [each.row for each in unchecked]
         references = [row.authorization_reference for row in rows if row.authorization_reference]
         found = await connection.fetch(_AUTHORIZATIONS, references)
@@ -119,15 +121,19 @@ class StoredContexts:
         owned = await _owned(connection, rows, authorizations)
         tariffs = await _tariffs(connection, rows)
         others = await _others(connection, rows)
+        places = await published(connection, _wanted(unchecked, authorizations))
         return [
             _knowledge(
                 self._shown(each.record.identification) if authorization else set(),
                 authorization,
-                PlausibilityContext(
-                    now=now, operator_keys=keys, tariffs=published, other_sessions=sessions
+                _placed(
+                    PlausibilityContext(
+                        now=now, operator_keys=keys, tariffs=valid, other_sessions=sessions
+                    ),
+                    places.get(each.row.evse_key or ""),
                 ),
             )
-            for each, authorization, keys, published, sessions in zip(
+            for each, authorization, keys, valid, sessions in zip(
                 unchecked, authorizations, owned, tariffs, others, strict=True
             )
         ]
@@ -148,6 +154,31 @@ class StoredContexts:
             hashed = self._hashing.identification(payment)
             shown |= {hashed.hex()} if hashed else set()
         return shown
+
+
+def _wanted(
+    unchecked: Sequence[UncheckedCdr], authorizations: Sequence[asyncpg.Record | None]
+) -> list[WantedEvse]:
+    """Give the EVSEs at which the senders of records were allowed to let charge."""
+    return [
+        WantedEvse(each.row.evse_key, str(EvseId.parse(evse_id)), each.row.operator_partner_id)
+        for each, authorization in zip(unchecked, authorizations, strict=True)
+        if authorization is not None
+        and authorization["status"] == _ALLOWED
+        and each.row.evse_key is not None
+        and each.row.evse_key == authorization["evse_key"]
+        and (evse_id := each.record.location.evse_id)
+    ]
+
+
+def _placed(context: PlausibilityContext, evse: PublishedEvse | None) -> PlausibilityContext:
+    """Add what is published of the EVSE to what is known."""
+    if evse is None:
+        return context
+    point = None
+    if evse.latitude_e7 is not None and evse.longitude_e7 is not None:
+        point = GeoPoint(latitude_e7=evse.latitude_e7, longitude_e7=evse.longitude_e7)
+    return replace(context, connector_power_w=evse.power_w, evse_point=point)
 
 
 def _of_partner(row: CdrRow, by_reference: Mapping[str, Any]) -> asyncpg.Record | None:
