@@ -33,6 +33,7 @@ from clearinghouse.evse_directory import EvseDirectory
 from clearinghouse.market_client import MarketAccess, MarketClient
 from clearinghouse.notice_forwarder import NoticeForwarder
 from clearinghouse.parts import Parts
+from clearinghouse.process_log import configure_log
 from clearinghouse.provider_owner import ProviderOwners
 from clearinghouse.provider_settings import ProviderSettings, read_settings
 from clearinghouse.settlement_services import add_settlement, add_tariffs
@@ -190,7 +191,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="JSON file of settings")
     arguments = parser.parse_args()
     # Standard output is for the one line that says the port.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_log()
     try:
         uvloop.run(run(read_settings(arguments.config)))
     except SettingsError as error:
