@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 from grpc import StatusCode, aio
 
 from clearinghouse.storage import DATABASE_ERRORS, open_pool
@@ -59,7 +60,10 @@ class Fire(Roaming):
     async def kill(self, victim: str, chance: random.Random) -> None:
         """End one of the parties as `kill -9` does, and let it come back."""
         if victim == "worker":
-            os.kill(chance.choice(list(self.whole.worker_pids().values())), signal.SIGKILL)
+            pids = [pid for pid in self.whole.worker_pids().values() if psutil.pid_exists(pid)]
+            # One that is not back yet is not there to be killed.
+            for pid in chance.sample(pids, min(1, len(pids))):
+                os.kill(pid, signal.SIGKILL)
         elif victim == "house":
             await self.process.kill()
             self.process = await ClearingProcess.start(self.config)
@@ -67,6 +71,20 @@ class Fire(Roaming):
             await asyncio.to_thread(self.server.kill)
             await asyncio.sleep(chance.uniform(0.0, 0.3))
             await asyncio.to_thread(self.server.start)
+
+    async def everybody_is_there(self) -> None:
+        """Wait until every worker that was killed serves again."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not all(map(self._listens, self.whole.worker_pids().values())):  # noqa: ASYNC110  # processes of their own
+                await asyncio.sleep(0.1)
+
+    def _listens(self, pid: int) -> bool:
+        try:
+            connections = psutil.Process(pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        port = self.whole.market.port
+        return any(each.status == "LISTEN" and each.laddr.port == port for each in connections)
 
     async def repeated(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call until it is answered, as any caller has to."""

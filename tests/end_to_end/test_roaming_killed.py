@@ -73,7 +73,8 @@ async def charge(fire: Fire, number: int, chance: random.Random) -> str:
 
 async def killed(fire: Fire, seed: int, *victims: str) -> None:
     """Let customers charge while parties are killed at random instants; hold the identity."""
-    chance = random.Random(seed)
+    await fire.everybody_is_there()
+    chance, breaks = random.Random(seed), fire.breaks
     numbers = list(itertools.islice(_numbers, _SESSIONS))
     charging = [asyncio.create_task(charge(fire, number, chance)) for number in numbers]
     for victim in victims:
@@ -87,7 +88,8 @@ async def killed(fire: Fire, seed: int, *victims: str) -> None:
     returned = {f"CDR-{number}" for number in numbers if number % 6 == 0}
     mine = {f"CDR-{number}" for number in numbers}
     assert {name[1] for name in fire.records.kept} & mine == mine - returned
-    report("roaming killed", seed=seed, victims=victims, sessions=len(names), repeated=fire.breaks)
+    repeated = fire.breaks - breaks
+    report("roaming killed", seed=seed, victims=victims, sessions=len(names), repeated=repeated)
 
 
 async def settle(fire: Fire, approved: int) -> None:
