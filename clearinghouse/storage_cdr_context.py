@@ -50,7 +50,10 @@ SELECT a.authorization_reference, a.operator_id, a.operator_key, a.evse_key, a.i
     a.valid_until, c.active, c.valid_from AS contract_from, c.valid_until AS contract_until,
     ARRAY(SELECT encode(k.token_hash, 'hex') FROM clearinghouse.token AS k
           WHERE k.contract_key = a.contract_key AND k.recorded_at <= a.decided_at
-              AND a.decided_at < k.replaced_at) AS tokens
+              AND a.decided_at < k.replaced_at) AS tokens,
+    ARRAY(SELECT g.currency_code FROM clearinghouse.agreement AS g
+          WHERE g.operator_id = a.operator_id AND g.evsp_id = a.evsp_id AND g.active AND g.detailed
+              AND g.recorded_at <= a.decided_at AND a.decided_at < g.replaced_at) AS currencies
 FROM clearinghouse.authorization AS a
 LEFT JOIN clearinghouse.customer_contract AS c ON c.contract_key = a.contract_key
     AND c.version_number = a.contract_version
@@ -270,6 +273,7 @@ def _knowledge(
         authorization=known,
         identity_key=row["identity_key"] if same else min(shown, default=""),
         contract=_contract(row),
+        currencies=frozenset(row["currencies"]),
     )
     decision = AuthorizationDecision.FromString(row["decision"])
     return SessionKnowledge(context, row["evsp_id"], decision.contract_id or None)

@@ -8,10 +8,11 @@ import pytest
 
 from clearinghouse.ledger import Account
 from clearinghouse.storage_ledger import ledger_balances
-from gem.roaming.v1.cdr_clearing_pb2 import CdrOddity, ClearedCdr
+from gem.roaming.v1.cdr_clearing_pb2 import CdrOddity, ClearedCdr, PlausibilityReason
 from gem.roaming.v1.charge_detail_record_pb2 import ChargeDetailRecord
 from tests.clearinghouse.clearing import EVSP, Clearing
 from tests.clearinghouse.contract_holder import ContractHolder
+from tests.clearinghouse_ledger import agree
 from tests.clearinghouse_records import charged, price, record, set_cost, tariff
 
 pytestmark = pytest.mark.usecase(1511, 1512)
@@ -111,3 +112,26 @@ async def test_a_night_in_which_clocks_change_is_cleared(
     oddities = ClearedCdr.FromString(row["assessment"]).oddities
     changes = start.hour == 0
     assert list(oddities) == [CdrOddity.CDR_ODDITY_CLOCK_CHANGE] * changes
+
+
+async def test_a_currency_in_which_the_two_do_not_settle_is_found(clearing: Clearing) -> None:
+    at = datetime(2026, 6, 30, 20, 30, tzinfo=UTC)
+    await clearing.pool.execute("TRUNCATE clearinghouse.agreement")
+    before = at - timedelta(days=1)
+    for operator, currency, said in (
+        ("operator-gb", "EUR", True),
+        ("operator-de", "EUR", True),
+        # What nobody said is no more than the clearing house's default.
+        ("operator-fi", "SEK", False),
+    ):
+        values = {"currency_code": currency, "detailed": said, "recorded_at": before}
+        await agree(clearing.pool, operator, EVSP, **values)
+    await cleared(
+        clearing,
+        session("LONDON", BRITAIN, at, 30, 5, (250, 300)),
+        session("BERLIN", GERMANY, at, 30, 5, (100, 119)),
+        session("HELSINKI", FINLAND, at, 30, 5, (100, 125)),
+    )
+    await clearing.pool.execute("TRUNCATE clearinghouse.agreement")
+    reason = PlausibilityReason.PLAUSIBILITY_REASON_CURRENCY
+    assert await clearing.reasons() == {"london": {reason}}
