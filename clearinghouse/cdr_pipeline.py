@@ -90,17 +90,18 @@ class CdrChecker:
         credits_ = [row for row in rows if row.stored.credited is not None]
         given_back = await originals(connection, credits_) if credits_ else {}
         checked: list[CheckedCdr] = []
-        beside: defaultdict[str, list[OtherSession]] = defaultdict(list)
+        beside: defaultdict[tuple[str, str | None], list[OtherSession]] = defaultdict(list)
         for each, knowledge in zip(batch, known, strict=True):
             # Callers wait for the same thread.
             await asyncio.sleep(0)
-            found = _checked(each, knowledge, beside[each.row.evse_key or ""], given_back)
+            place = each.row.operator_partner_id, each.row.evse_key
+            found = _checked(each, knowledge, beside[place], given_back)
             checked.append(found)
             if found.step.after.state is CdrState.ACCEPTED and each.row.stored.credited is None:
                 assert each.row.started_at is not None, "a record without times is not plausible"
                 assert each.row.ended_at is not None, "a record without times is not plausible"
                 session = OtherSession(each.row.started_at, each.row.ended_at)
-                beside[each.row.evse_key or ""].append(session)
+                beside[place].append(session)
         await write_checked(connection, checked)
         await write_steps(connection, _credited(checked, given_back))
 

@@ -85,6 +85,8 @@ class PlausibilityContext:
     contract: Validity | None = None
     #: The operator's tariffs that applied to sessions that started then, by id.
     tariffs: Mapping[str, Tariff] | None = None
+    #: In which operator and EVSP said that they settle; none said is: not checked.
+    currencies: frozenset[str] = frozenset()
     connector_power_w: int | None = None
     evse_point: GeoPoint | None = None
     other_sessions: Sequence[OtherSession] = ()

@@ -39,7 +39,7 @@ def costs_of(record: ChargeDetailRecord) -> dict[str, Cost]:
 
 def check_cost(record: ChargeDetailRecord, context: PlausibilityContext) -> Iterator[Finding]:
     """Check currency, taxes, signs and tariffs; what the session should cost is another step."""
-    yield from _check_currency(record)
+    yield from _check_currency(record, context)
     if not record.HasField("total_cost"):
         reason = PlausibilityReason.PLAUSIBILITY_REASON_FIELD_MISSING
         yield Finding(reason, "total_cost", "missing")
@@ -54,11 +54,13 @@ def check_cost(record: ChargeDetailRecord, context: PlausibilityContext) -> Iter
             yield Finding(reason, f"tariffs[{number}]", "not the tariff that was in force then")
 
 
-def _check_currency(record: ChargeDetailRecord) -> Iterator[Finding]:
+def _check_currency(record: ChargeDetailRecord, context: PlausibilityContext) -> Iterator[Finding]:
     reason = PlausibilityReason.PLAUSIBILITY_REASON_CURRENCY
     code = record.currency_code
     if not (len(code) == 3 and code.isascii() and code.isupper() and code.isalpha()):
         yield Finding(reason, "currency_code", "not three capital letters of ISO 4217")
+    elif context.currencies and code not in context.currencies:
+        yield Finding(reason, "currency_code", "not the currency in which the two settle")
     for number, tariff in enumerate(record.tariffs):
         if tariff.currency_code != code:
             path = f"tariffs[{number}].currency_code"

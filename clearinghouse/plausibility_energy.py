@@ -79,9 +79,9 @@ def _energy(period: ChargingPeriod) -> int | None:
 
 
 def _most_power_w(record: ChargeDetailRecord, context: PlausibilityContext) -> int:
-    """Give what the connector can: as published, else as the record says, else as any can."""
-    said = record.location.connector.power_w
-    return context.connector_power_w or said or GREATEST_POWER_W
+    """Give what the connector can: as published and as the record says, else as any can."""
+    told = (context.connector_power_w, record.location.connector.power_w)
+    return min((power_w for power_w in told if power_w), default=GREATEST_POWER_W)
 
 
 def _is_too_much(

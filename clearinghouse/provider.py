@@ -29,9 +29,11 @@ from clearinghouse.cdr_reading_servicer import CdrReadingServicer
 from clearinghouse.clearing_contract_servicer import ClearingContractServicer
 from clearinghouse.contract_follower import ContractFollower
 from clearinghouse.customer_contract import ContractReader
+from clearinghouse.evse_directory import EvseDirectory
 from clearinghouse.market_client import MarketAccess, MarketClient
 from clearinghouse.notice_forwarder import NoticeForwarder
 from clearinghouse.parts import Parts
+from clearinghouse.process_log import configure_log
 from clearinghouse.provider_owner import ProviderOwners
 from clearinghouse.provider_settings import ProviderSettings, read_settings
 from clearinghouse.settlement_services import add_settlement, add_tariffs
@@ -90,6 +92,7 @@ def background(parts: Parts) -> list[Coroutine[Any, Any, None]]:
     return [
         ContractFollower(parts).run(),
         NoticeForwarder(parts.pool, parts.market, lasting).run(),
+        EvseDirectory(parts.pool, parts.market, parts.settings.partner_id).run(),
     ]
 
 
@@ -188,7 +191,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="JSON file of settings")
     arguments = parser.parse_args()
     # Standard output is for the one line that says the port.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_log()
     try:
         uvloop.run(run(read_settings(arguments.config)))
     except SettingsError as error:

@@ -24,9 +24,11 @@ from clearinghouse.plausibility_context import (
 )
 from clearinghouse.storage import Connection
 from clearinghouse.storage_cdr import CdrRow
+from clearinghouse.storage_published_evse import PublishedEvse, WantedEvse, published
 from clearinghouse.token_hash import TokenHashing
-from foundation.identifiers import ContractId
+from foundation.identifiers import ContractId, EvseId
 from gem.charging.v1.tariff_pb2 import Tariff
+from gem.common.v1.geo_pb2 import GeoPoint
 from gem.roaming.v1.authorization_pb2 import (
     AuthorizationDecision,
     AuthorizationStatus,
@@ -49,7 +51,10 @@ SELECT a.authorization_reference, a.operator_id, a.operator_key, a.evse_key, a.i
     a.valid_until, c.active, c.valid_from AS contract_from, c.valid_until AS contract_until,
     ARRAY(SELECT encode(k.token_hash, 'hex') FROM clearinghouse.token AS k
           WHERE k.contract_key = a.contract_key AND k.recorded_at <= a.decided_at
-              AND a.decided_at < k.replaced_at) AS tokens
+              AND a.decided_at < k.replaced_at) AS tokens,
+    ARRAY(SELECT g.currency_code FROM clearinghouse.agreement AS g
+          WHERE g.operator_id = a.operator_id AND g.evsp_id = a.evsp_id AND g.active AND g.detailed
+              AND g.recorded_at <= a.decided_at AND a.decided_at < g.replaced_at) AS currencies
 FROM clearinghouse.authorization AS a
 LEFT JOIN clearinghouse.customer_contract AS c ON c.contract_key = a.contract_key
     AND c.version_number = a.contract_version
@@ -81,12 +86,14 @@ WHERE EXISTS (SELECT FROM clearinghouse.tariff_version AS v
               WHERE v.owner_id = t.owner AND v.operator_key = t.key)
 """
 
-# What stands or is on its way, of other sessions; a credit is none.
+# What stands or is on its way, of other sessions; a credit is none. Those of other operators are
+# not among them: who names another's EVSE would hear when somebody charged there.
 _OTHERS = """
 SELECT t.ordinal, c.started_at, c.ended_at
-FROM unnest($1::bigint[], $2::text[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY
-    AS t (cdr_ref, evse, since, until, ordinal)
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+    WITH ORDINALITY AS t (cdr_ref, partner, evse, since, until, ordinal)
 JOIN clearinghouse.cdr AS c ON c.evse_key = t.evse AND c.evsp_partner_id IS NOT NULL
+    AND c.operator_partner_id = t.partner
     AND c.started_at < t.until AND c.started_at > t.since - interval '101 days'
     AND c.ended_at > t.since AND c.cdr_ref <> t.cdr_ref AND c.credited_key IS NULL
     AND c.state IN ('ACCEPTED', 'FORWARDED', 'APPROVED')
@@ -109,7 +116,7 @@ class StoredContexts:
     async def load(
         self, connection: Connection, unchecked: Sequence[UncheckedCdr], now: datetime
     ) -> list[SessionKnowledge]:
-        """Give what is known about each record's session: five queries, however many there are."""
+        """Give what is known about each record's session: six queries, however many there are."""
         rows = [each.row for each in unchecked]
         references = [row.authorization_reference for row in rows if row.authorization_reference]
         found = await connection.fetch(_AUTHORIZATIONS, references)
@@ -118,15 +125,19 @@ class StoredContexts:
         owned = await _owned(connection, rows, authorizations)
         tariffs = await _tariffs(connection, rows)
         others = await _others(connection, rows)
+        places = await published(connection, _wanted(unchecked, authorizations))
         return [
             _knowledge(
                 self._shown(each.record.identification) if authorization else set(),
                 authorization,
-                PlausibilityContext(
-                    now=now, operator_keys=keys, tariffs=published, other_sessions=sessions
+                _placed(
+                    PlausibilityContext(
+                        now=now, operator_keys=keys, tariffs=valid, other_sessions=sessions
+                    ),
+                    places.get(each.row.evse_key or ""),
                 ),
             )
-            for each, authorization, keys, published, sessions in zip(
+            for each, authorization, keys, valid, sessions in zip(
                 unchecked, authorizations, owned, tariffs, others, strict=True
             )
         ]
@@ -147,6 +158,31 @@ class StoredContexts:
             hashed = self._hashing.identification(payment)
             shown |= {hashed.hex()} if hashed else set()
         return shown
+
+
+def _wanted(
+    unchecked: Sequence[UncheckedCdr], authorizations: Sequence[asyncpg.Record | None]
+) -> list[WantedEvse]:
+    """Give the EVSEs at which the senders of records were allowed to let charge."""
+    return [
+        WantedEvse(each.row.evse_key, str(EvseId.parse(evse_id)), each.row.operator_partner_id)
+        for each, authorization in zip(unchecked, authorizations, strict=True)
+        if authorization is not None
+        and authorization["status"] == _ALLOWED
+        and each.row.evse_key is not None
+        and each.row.evse_key == authorization["evse_key"]
+        and (evse_id := each.record.location.evse_id)
+    ]
+
+
+def _placed(context: PlausibilityContext, evse: PublishedEvse | None) -> PlausibilityContext:
+    """Add what is published of the EVSE to what is known."""
+    if evse is None:
+        return context
+    point = None
+    if evse.latitude_e7 is not None and evse.longitude_e7 is not None:
+        point = GeoPoint(latitude_e7=evse.latitude_e7, longitude_e7=evse.longitude_e7)
+    return replace(context, connector_power_w=evse.power_w, evse_point=point)
 
 
 def _of_partner(row: CdrRow, by_reference: Mapping[str, Any]) -> asyncpg.Record | None:
@@ -204,6 +240,7 @@ async def _others(connection: Connection, rows: Sequence[CdrRow]) -> list[list[O
     found = await connection.fetch(
         _OTHERS,
         [row.cdr_ref for row in rows],
+        [row.operator_partner_id for row in rows],
         [row.evse_key for row in rows],
         [row.started_at for row in rows],
         [row.ended_at for row in rows],
@@ -238,6 +275,7 @@ def _knowledge(
         authorization=known,
         identity_key=row["identity_key"] if same else min(shown, default=""),
         contract=_contract(row),
+        currencies=frozenset(row["currencies"]),
     )
     decision = AuthorizationDecision.FromString(row["decision"])
     return SessionKnowledge(context, row["evsp_id"], decision.contract_id or None)

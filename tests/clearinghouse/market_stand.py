@@ -10,6 +10,12 @@ import grpc
 
 from foundation.certificates import read_identity
 from foundation.identifiers import ContractId
+from gem.charging.v1.evse_pb2 import Evse
+from gem.charging.v1.evse_search_service_pb2 import GetEvseRequest, GetEvseResponse
+from gem.charging.v1.evse_search_service_pb2_grpc import (
+    EvseSearchServiceServicer,
+    add_EvseSearchServiceServicer_to_server,
+)
 from gem.marketplace.v1 import contract_pb2
 from gem.marketplace.v1 import contract_service_pb2_grpc as core
 from gem.marketplace.v1.contract_watch_pb2 import (
@@ -33,7 +39,11 @@ HOLDER = "gem.roaming.v1.ContractHolderService"
 CLEARING = "gem.roaming.v1.ClearingService"
 
 
-class MarketStand(core.ContractServiceServicer, holder_grpc.ContractHolderServiceServicer):
+class MarketStand(
+    core.ContractServiceServicer,
+    holder_grpc.ContractHolderServiceServicer,
+    EvseSearchServiceServicer,
+):
     """Routes to EVSPs that are functions, explains routes by owners, and has a feed of events."""
 
     def __init__(self) -> None:
@@ -46,6 +56,9 @@ class MarketStand(core.ContractServiceServicer, holder_grpc.ContractHolderServic
         self.notices: list[tuple[str, SessionNotice]] = []
         self.events: list[WatchContractEventsResponse] = []
         self.explained = 0
+        #: What operators have published, by EVSE id, and the ids that were asked about.
+        self.evses: dict[str, Evse] = {}
+        self.sought: list[str] = []
         self.certificates: set[int] = set()
         self._news = asyncio.Event()
         self._server: grpc.aio.Server | None = None
@@ -57,6 +70,7 @@ class MarketStand(core.ContractServiceServicer, holder_grpc.ContractHolderServic
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         core.add_ContractServiceServicer_to_server(self, self._server)
         holder_grpc.add_ContractHolderServiceServicer_to_server(self, self._server)
+        add_EvseSearchServiceServicer_to_server(self, self._server)
         self.port = self._server.add_secure_port(f"127.0.0.1:{self.port}", credentials)
         await self._server.start()
 
@@ -130,6 +144,12 @@ class MarketStand(core.ContractServiceServicer, holder_grpc.ContractHolderServic
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         self.notices.append((evsp_id, request.notice))
         return holder.ReceiveSessionNoticeResponse()
+
+    async def GetEvse(self, request: GetEvseRequest, context: Any) -> GetEvseResponse:
+        self.sought.append(request.evse_id)
+        if request.evse_id not in self.evses:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "none")
+        return GetEvseResponse(evse=self.evses[request.evse_id])
 
     def _see(self, context: Any) -> None:
         pem = context.auth_context()["x509_pem_cert"][0]

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from clearinghouse.provider import Provider, serve
+from clearinghouse.provider import serve
 from clearinghouse.provider_settings import ProviderSettings
+from clearinghouse.storage import Pool
 from clearinghouse.token_hash import write_token_key
 from foundation.migrations import migrate
 from gem.common.v1 import identifier_pb2
@@ -40,10 +41,12 @@ _FILES = (clearing_service_pb2, clearing_contract_service_pb2, contract_holder_s
 class Roaming:
     """The three parties; calls go through the marketplace's router."""
 
-    def __init__(self, whole: WholeMarket, provider: Provider, house: Party) -> None:
+    def __init__(self, whole: WholeMarket, house: Party, port: int, pool: Pool) -> None:
         self.whole = whole
-        self.provider = provider
         self.house = house
+        #: Where the clearing house serves, and its database.
+        self.port = port
+        self.pool = pool
         self.operator: Party
         self.evsp: Party
         #: What the EVSP serves.
@@ -71,7 +74,7 @@ class Roaming:
             " WHERE active AND market_active AND replaced_at = 'infinity'"
         )
         async with asyncio.timeout(PATIENCE_S):
-            while await self.provider.parts.pool.fetchval(text) != agreements:  # noqa: ASYNC110
+            while await self.pool.fetchval(text) != agreements:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     async def _hold(
@@ -90,17 +93,26 @@ class Roaming:
 
     async def bring_in(self) -> None:
         """Register operator and EVSP, and let everybody contract everybody."""
+        await self.register()
+        await self.holder.start(self.evsp.identity, self.whole.market.settings.trust_domain)
+        self.whole._providers.append(self.holder)
+        await self.contract(self.holder.endpoint)
+
+    async def register(self) -> None:
+        """Register operator and EVSP."""
         whole = self.whole
         self.operator = await whole.registered("operator", OPERATOR, operator_ids=[OPERATOR_ID])
         self.evsp = await whole.registered("evsp", EVSP)
-        await _own(whole, self.evsp, PROVIDER_ID)
-        await self.holder.start(self.evsp.identity, whole.market.settings.trust_domain)
-        whole._providers.append(self.holder)
+        await own_provider_id(whole, self.evsp, PROVIDER_ID)
+
+    async def contract(self, endpoint: str) -> None:
+        """Let everybody contract everybody; the endpoint is the EVSP's."""
+        whole = self.whole
         self.service_ids = {
-            name: await whole.offer(self.house, f"127.0.0.1:{self.provider.port}", name, price=0)
+            name: await whole.offer(self.house, f"127.0.0.1:{self.port}", name, price=0)
             for name in (CLEARING, CONTRACTS)
         }
-        holder = await whole.offer(self.evsp, self.holder.endpoint, HOLDER, price=0)
+        holder = await whole.offer(self.evsp, endpoint, HOLDER, price=0)
         for party in (self.operator, self.evsp):
             for name, service_id in self.service_ids.items():
                 key = f"{party.partner_id}>{name}"
@@ -109,7 +121,8 @@ class Roaming:
         self.contract_ids["operator>evsp"] = await self.operator.core.ensure_contract(holder)
 
 
-async def _own(whole: WholeMarket, party: Party, provider_id: str) -> None:
+async def own_provider_id(whole: WholeMarket, party: Party, provider_id: str) -> None:
+    """Let a partner own a provider id."""
     kind = identifier_pb2.IDENTIFIER_KIND_PROVIDER_ID
     request = partner_service_pb2.AddPartnerIdentifierRequest(
         request_id=new_request_id(),
@@ -119,15 +132,16 @@ async def _own(whole: WholeMarket, party: Party, provider_id: str) -> None:
     await whole.business.core.partners.AddPartnerIdentifier(request, timeout=10)
 
 
-@asynccontextmanager
-async def roaming_in(whole: WholeMarket, folder: Path, database_url: str) -> AsyncIterator[Roaming]:
-    """Run a clearing house as a partner of a market, with an operator and an EVSP."""
+async def house_settings(
+    whole: WholeMarket, folder: Path, database_url: str, **more: Any
+) -> tuple[Party, ProviderSettings]:
+    """Register a clearing house, make its tables, and give it with its settings."""
     for file in _FILES:
         await whole.technical.core.ensure_interface(descriptor_set(file.DESCRIPTOR))
     await migrate(database_url, "clearinghouse")
     house = await whole.registered("house", _HOUSE)
     write_token_key(folder / "token.key")
-    settings = ProviderSettings(
+    return house, ProviderSettings(
         partner_id=house.partner_id,
         database_url=database_url,
         key_file=house.identity.key_file,
@@ -137,10 +151,17 @@ async def roaming_in(whole: WholeMarket, folder: Path, database_url: str) -> Asy
         token_key_file=folder / "token.key",
         market_address=whole.market.address,
         question_s=1.0,
+        **more,
     )
+
+
+@asynccontextmanager
+async def roaming_in(whole: WholeMarket, folder: Path, database_url: str) -> AsyncIterator[Roaming]:
+    """Run a clearing house as a partner of a market, with an operator and an EVSP."""
+    house, settings = await house_settings(whole, folder, database_url)
     provider = await serve(settings)
     try:
-        roaming = Roaming(whole, provider, house)
+        roaming = Roaming(whole, house, provider.port, provider.parts.pool)
         await roaming.bring_in()
         await roaming.follow(1)
         yield roaming

@@ -236,7 +236,9 @@ class RoamingAgreement(_message.Message):
     state: Global___ClearingContractState.ValueType
     """Whether it is in force at all."""
     currency_code: _builtins.str
-    """The currency in which the two settle, as three capital letters of ISO 4217."""
+    """The currency in which the two settle, as three capital letters of ISO 4217. Once a party has
+    said it, a charge detail record in another one is returned.
+    """
     broadcast_allowed: _builtins.bool
     """Whether the EVSP agrees to be asked about customers whose contract id is not known. Such a
     question shows a customer's movements to several EVSPs; unset means no.

@@ -151,7 +151,7 @@ class ReceiveChargeDetailRecordRequest(_message.Message):
     """Names the command; a repeat with the same content gives the first result."""
     @_builtins.property
     def record(self) -> _cdr_clearing_pb2.ClearedCdr:
-        """The record with what the clearing house makes of it; an operator sends the record alone."""
+        """The record with what the clearing house makes of it; an operator sends the record, as RECEIVED."""
 
     def __init__(
         self,
