@@ -67,7 +67,9 @@ def test_a_record_that_nothing_known_backs_is_found(
 
 
 def test_when_an_operators_own_list_decided_is_not_known() -> None:
-    later = replace(known().authorization, decided_at=at(10), valid_until=at(10))  # type: ignore[type-var]  # set there
+    authorization = known().authorization
+    assert authorization is not None
+    later = replace(authorization, decided_at=at(10), valid_until=at(10))
     assert reasons(plausible(), authorization=later)
     assert not reasons(plausible(), authorization=replace(later, from_list=True))
 
