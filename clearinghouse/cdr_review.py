@@ -114,8 +114,6 @@ async def write_reviews(
     connection: Connection, rows: dict[int, CdrRow], steps: Sequence[StepTaken], now: datetime
 ) -> None:
     """Write steps, and book what they approve."""
-    if not steps:
-        return
     await write_steps(connection, steps)
     approved = [rows[step.cdr_ref] for step in steps if step.step is CdrStep.APPROVE]
     credits_ = [row for row in approved if row.stored.credited is not None]

@@ -1,4 +1,4 @@
-"""Exact numbers: integers wherever they can be, for a `Fraction` takes ten times as long."""
+"""Exact numbers: integers wherever they can be, for a `Fraction` takes fifty times as long."""
 
 from __future__ import annotations
 

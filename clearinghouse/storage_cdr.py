@@ -148,6 +148,8 @@ async def write_steps(connection: Connection, steps: Sequence[StepTaken]) -> Non
 
     Of several steps of one record the last one's state stays.
     """
+    if not steps:
+        return
     last = {step.cdr_ref: step for step in steps}
     await connection.execute(
         "UPDATE clearinghouse.cdr SET state = t.state, state_at = now(),"

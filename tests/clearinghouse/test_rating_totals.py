@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,9 @@ from gem.charging.v1.tariff_pb2 import Tariff
 from gem.common.v1.money_pb2 import Money
 from gem.roaming.v1.rating_pb2 import RatingLineKind
 from tests.clearinghouse_records import UNIT, Dimensions, charged, parked, price, record, tariff
+from tests.external_data import FOLDER
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "shared/data/ocpi-2.3.0"
+EXAMPLES = FOLDER / "ocpi-2.3.0"
 PERIODS = {
     "20 kWh in an hour": [(60, charged(20))],
     "2.5 h": [(150, charged(10))],
