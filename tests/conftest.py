@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
 from tests.identities import TRUST_DOMAIN, Identity, MakeIdentity, MakeOperator, identity_of
+from tests.memory import memory_folder
 
 #: Room for the databases of one test session; small, because many sessions may share a machine.
 _SMALL_SERVER = {"shared_buffers": "64MB", "max_connections": "120"}
@@ -39,7 +39,7 @@ hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "market"))
 @pytest.fixture(scope="session")
 def short_tmp_dir() -> Iterator[Path]:
     """Give a private folder with a path that is short enough for unix sockets."""
-    with tempfile.TemporaryDirectory(prefix="gem-") as folder:
+    with memory_folder() as folder:
         yield Path(folder)
 
 
