@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 .PHONY: use-cases
 .DEFAULT_GOAL := test
 
+# A run starts a hundred processes: the first compiles our modules for all, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock

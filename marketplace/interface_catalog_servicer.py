@@ -14,14 +14,9 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call
 from marketplace.interface_download import pieces
 from marketplace.interface_proposal_servicer import InterfaceProposalServicer
-from marketplace.interface_publication import (
-    Compile,
-    new_interface,
-    normal_digest,
-    publish,
-    render_interface,
-)
+from marketplace.interface_publication import Compile, publish, render_interface
 from marketplace.interface_text import describe
+from marketplace.new_interface import new_interface, normal_digest
 from marketplace.proposal_compiler import ProposalCompiler
 from marketplace.router.interface import compile_interface
 from marketplace.routing_change import RoutingChange

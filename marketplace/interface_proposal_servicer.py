@@ -11,13 +11,9 @@ from gem.marketplace.v1 import interface_proposal_pb2
 from interceptors.call import Call
 from marketplace.actor import not_found
 from marketplace.interface_download import pieces
-from marketplace.interface_publication import (
-    Compile,
-    new_interface,
-    publish,
-    render_interface,
-)
+from marketplace.interface_publication import Compile, publish, render_interface
 from marketplace.interface_text import describe
+from marketplace.new_interface import NewInterface, new_interface
 from marketplace.notice_proposal import concerns_all, proposal_notices, vote_notices
 from marketplace.partner import check_active
 from marketplace.proposal import (
@@ -44,7 +40,7 @@ from marketplace.proposal_rendering import (
 from marketplace.proposal_upload import read_upload
 from marketplace.rendering import enum_member
 from marketplace.storage_command import Commands, Work, conflict
-from marketplace.storage_interface import InterfaceStorage, NewInterface
+from marketplace.storage_interface import InterfaceStorage
 from marketplace.storage_notice import active_partners, tell
 from marketplace.storage_paging import page_by_number, page_by_text
 from marketplace.storage_partner import PartnerStorage

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from marketplace.new_interface import NewInterface
 from marketplace.proposal_compiler import ProposalCompiler
 from marketplace.proposal_findings import FINDINGS_MAX, Finding
 from marketplace.proposal_likeness import confusable, exists_already, skeleton
-from marketplace.storage_interface import InterfaceStorage, NewInterface
+from marketplace.storage_interface import InterfaceStorage
 
 #: Earlier versions that one proposal is compared with.
 _COMPARED_MAX = 50

@@ -20,9 +20,9 @@ from typing import Any
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.new_interface import NewInterface
 from marketplace.proposal_examination import BEGUN
 from marketplace.proposal_findings import Finding
-from marketplace.storage_interface import NewInterface
 
 _CHILD = "marketplace.proposal_examination"
 #: What the child's environment keeps of ours: no setting, no credential.

@@ -21,7 +21,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.message import DecodeError
 
 from foundation.errors import MarketError
-from marketplace.interface_publication import new_interface, normal_digest
+from marketplace.new_interface import new_interface, normal_digest
 from marketplace.proposal_findings import (
     FINDINGS_MAX,
     Finding,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,26 +14,11 @@ from foundation.errors import MarketError
 from gem.common.v1.paging_pb2 import PageInfo
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.actor import Actor, not_found
+from marketplace.new_interface import NewInterface
 from marketplace.proposal_likeness import skeleton
 from marketplace.storage_interface_label import CURRENT, InterfaceLabelStorage
 from marketplace.storage_paging import Page
 from marketplace.storage_tables import INTERFACE_LABEL, INTERFACE_PUBLICATION, INTERFACE_VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class NewInterface:
-    """An interface that is being published."""
-
-    interface_name: str
-    title: str
-    category: str
-    #: Values of `gem.options.v1.PartnerRole`, ascending.
-    implemented_by: tuple[int, ...]
-    called_by: tuple[int, ...]
-    #: What `InterfaceMethod` says of each method, in the order of the proto file.
-    methods: tuple[dict[str, Any], ...]
-    #: What goes over the wire, without names; see `proposal_likeness.shape`.
-    shape: bytes
 
 
 class InterfaceStorage:

@@ -118,16 +118,12 @@ class Ownership:
         for table in tables.values():
             if table.name in WITHOUT_OWNER or table.name in UNATTENDED:
                 continue
-            owned = self._owned(table, frozenset())
+            shown = f"'{table.name}' AS of, {_key(table)} AS key, md5(x::text) AS digest"
+            owned = self._owned(table, shown, frozenset())
             if owned is None:
                 self.undecided.append(table.name)
-                continue
-            key = _key(table)
-            parts.append(
-                f"SELECT '{table.name}' AS of, o.owners, {key} AS key, md5(t::text) AS digest"
-                f" FROM marketplace.{table.name} t JOIN ({owned}) o ON o.place = t.ctid"
-                " AND o.part = t.tableoid"
-            )
+            else:
+                parts.append(owned)
         self._query = "\nUNION ALL ".join(parts)
         self._prepared: Any = None
 
@@ -177,11 +173,11 @@ class Ownership:
             await database.execute("SET plan_cache_mode = force_generic_plan")
             self._prepared = await database.prepare(self._query)
         found = await self._prepared.fetch(list(partners))
-        rows = (Row(of, key, frozenset(owners), digest) for of, owners, key, digest in found)
+        rows = (Row(of, key, frozenset(owners), digest) for of, key, digest, owners in found)
         return {(row.table, row.key): row for row in rows}
 
-    def _owned(self, table: _Table, seen: frozenset[str]) -> str | None:
-        """Give the query for place and owners of the rows that belong to partners of `$1`."""
+    def _owned(self, table: _Table, shown: str, seen: frozenset[str]) -> str | None:
+        """Give the query for rows `x` of partners of `$1`: what is shown, and the owners."""
         if table.owners:
             named = [
                 f"split_part(x.{name}, ':', 1)" if name in _WITH_PERSON else f"x.{name}"
@@ -190,17 +186,14 @@ class Ownership:
             which = " OR ".join(f"{name} = ANY ($1)" for name in named)
             owners = f"array_remove(array_remove(ARRAY[{', '.join(named)}], ''), NULL)"
             return (
-                f"SELECT x.ctid AS place, x.tableoid AS part, {owners} AS owners"
-                f" FROM marketplace.{table.name} x WHERE {which}"
+                f"SELECT {shown}, {owners} AS owners FROM marketplace.{table.name} x WHERE {which}"
             )
         for column, parent in self._parents(table, seen):
-            above = self._owned(parent, seen | {table.name})
+            above = self._owned(parent, f"x.{column} AS thing", seen | {table.name})
             if above is not None:
                 return (
-                    "SELECT x.ctid AS place, x.tableoid AS part, a.owners"
-                    f" FROM marketplace.{table.name} x"
-                    f" JOIN marketplace.{parent.name} p ON p.{column} = x.{column}"
-                    f" JOIN ({above}) a ON a.place = p.ctid AND a.part = p.tableoid"
+                    f"SELECT {shown}, a.owners FROM marketplace.{table.name} x"
+                    f" JOIN ({above}) a ON a.thing = x.{column}"
                 )
         return None
 
@@ -218,10 +211,10 @@ class Ownership:
 
 def _key(table: _Table) -> str:
     shown = [
-        f"encode(t.{name}, 'hex')" if name in table.binary else f"t.{name}::text"
+        f"encode(x.{name}, 'hex')" if name in table.binary else f"x.{name}::text"
         for name in table.key
     ]
-    return f"concat_ws('|', {', '.join(shown)})" if shown else "md5(t::text)"
+    return f"concat_ws('|', {', '.join(shown)})" if shown else "md5(x::text)"
 
 
 def changes(

@@ -80,8 +80,8 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-async def test_a_market_stops_in_order_and_comes_back_after_a_kill(tmp_path: Path) -> None:
-    folder = tmp_path / "market"
+async def test_a_market_stops_in_order_and_comes_back_after_a_kill(short_tmp_dir: Path) -> None:
+    folder = short_tmp_dir / "up"
     async with up(folder) as first:
         endpoints = await ready(folder)
         assert await publishes(endpoints)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from gemarket.identity import Identity, channel_credentials
 from gemarket.market import Market
 from gemarket.options import LOOPBACK_NETWORKS
 from tests.end_to_end.scripted_provider import ScriptedProvider
+from tests.memory import memory_folder
 
 EVSE_SEARCH = "gem.charging.v1.EvseSearchService"
 PRICE_MICROS = 25_000
@@ -190,7 +190,7 @@ class WholeMarket:
 @asynccontextmanager
 async def running_market(workers: int = 2, **settings: object) -> AsyncIterator[WholeMarket]:
     """Run a market in a folder of its own; its interface catalogue has the EVSE search."""
-    with tempfile.TemporaryDirectory(prefix="gem-") as folder:
+    with memory_folder() as folder:
         ports = {"port": 0, "session_port": 0, "metrics_port": 0}
         loopback = {"endpoint_networks_allowed": LOOPBACK_NETWORKS}
         values = {"data_dir": Path(folder), "workers": workers, **ports, "services": loopback}

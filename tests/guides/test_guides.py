@@ -24,9 +24,9 @@ _OPTIONS = ("--port", "0", "--session-port", "0", "--metrics-port", "0", "--work
 
 
 @pytest.fixture(scope="module")
-async def market(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
+async def market(short_tmp_dir: Path) -> AsyncIterator[Path]:
     """Run `gemarket up` with its reference partners, and give its data directory."""
-    folder = tmp_path_factory.mktemp("guides") / "market"
+    folder = short_tmp_dir / "guides"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gemarket.main", "up", *_OPTIONS, "--data-dir", str(folder)),
         env={**os.environ, "PYTHONPATH": str(ROOT)},

@@ -191,7 +191,7 @@ async def test_a_set_whose_types_are_missing_is_refused(compiler: ProposalCompil
     "limits",
     [
         {"wall_s": 0.05},
-        {"memory_bytes": 64 << 20},
+        {"memory_bytes": 32 << 20},
         {"cpu_s": 0},
         {"file_bytes": 1},
     ],

@@ -12,7 +12,7 @@ from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gem.options.v1.options_pb2 import Route
 from marketplace.interface_download import PART_BYTES
-from marketplace.interface_publication import normal_digest
+from marketplace.new_interface import normal_digest
 from tests.control_plane import (
     BUSINESS,
     EVSE_OPERATOR,

@@ -13,7 +13,7 @@ from gem.marketplace.v1.interface_catalog_service_pb2 import (
 )
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.interface_download import PART_BYTES
-from marketplace.interface_publication import normal_digest
+from marketplace.new_interface import normal_digest
 from marketplace.proto_source import source_tree
 from tests.control_plane import EVSP, INTERFACE, INTERFACE_BODY, TECHNICAL, ControlPlane
 from tests.interceptors.support import raises

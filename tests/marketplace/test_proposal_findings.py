@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import FieldViolation
-from marketplace.interface_publication import new_interface, normal_digest
 from marketplace.interface_text import describe
+from marketplace.new_interface import new_interface, normal_digest
 from marketplace.proposal_comparison import Neighbours, likenesses
 from marketplace.proposal_findings import (
     FINDINGS_MAX,

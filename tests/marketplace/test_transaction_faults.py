@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -35,6 +34,7 @@ from marketplace.spill import LOCK_SUFFIX, SUFFIX, adopt, open_own
 from marketplace.transaction_batch import Batch
 from marketplace.transaction_log import DurableTransactionLog
 from tests.log_chains import breaks_of
+from tests.memory import memory_folder
 from tests.transaction_log_support import (
     FAST,
     IN_DOUBT,
@@ -74,7 +74,7 @@ class Account:
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[EmbeddedPostgres]:
     """Run a PostgreSQL that may be killed."""
-    with tempfile.TemporaryDirectory(prefix="gem-") as folder:
+    with memory_folder() as folder:
         server = EmbeddedPostgres(Path(folder), options={"shared_buffers": "64MB"})
         server.start()
         asyncio.run(migrate(server.url, "marketplace"))

@@ -256,9 +256,9 @@ async def test_an_answer_keeps_the_rules_of_the_interface_and_its_size(
 
 @pytest.mark.fault
 async def test_a_provider_without_its_database_is_unavailable_and_recovers(
-    tmp_path: Path, make_settings: MakeSettings, marketplace_identity: Identity
+    short_tmp_dir: Path, make_settings: MakeSettings, marketplace_identity: Identity
 ) -> None:
-    database = EmbeddedPostgres(tmp_path / "own", options={"shared_buffers": "16MB"})
+    database = EmbeddedPostgres(short_tmp_dir / "own", options={"shared_buffers": "16MB"})
     settings = make_settings(database_url=database.url)
     try:
         async with serving(settings, marketplace_identity) as stub:
