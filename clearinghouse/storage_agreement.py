@@ -79,10 +79,8 @@ class AgreementStorage:
 
     async def _lock(self, condition: str, *arguments: str) -> None:
         """Lock agreements by their first version, which stays, unlike the current one."""
-        text = (
-            f"SELECT FROM clearinghouse.agreement WHERE {condition} AND version_number = 1"  # our names
-            " ORDER BY agreement_ref FOR UPDATE"
-        )
+        where = f"WHERE {condition} AND version_number = 1 ORDER BY agreement_ref FOR UPDATE"
+        text = f"SELECT FROM clearinghouse.agreement {where}"  # our names
         await self._connection.execute(text, *arguments)
 
     async def page(self, partner_id: str, after: int, size: int) -> Sequence[asyncpg.Record]:
