@@ -24,7 +24,8 @@ _RETIRE_S = 60.0
 _PROVIDER = "gem-provider"
 _log = structlog.get_logger("clearinghouse")
 
-_OPTIONS = (
+#: Of the connection to the marketplace.
+CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),
@@ -96,7 +97,7 @@ class MarketClient:
         access = self._access
         files: Sequence[Path] = (access.ca_file, access.key_file, access.certificate_file)
         credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
-        options: list[tuple[str, str | int]] = list(_OPTIONS)
+        options: list[tuple[str, str | int]] = list(CHANNEL_OPTIONS)
         if access.name is not None:
             options.append(("grpc.ssl_target_name_override", access.name))
         return grpc.aio.secure_channel(access.address, credentials, options)

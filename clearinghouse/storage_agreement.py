@@ -52,24 +52,36 @@ class AgreementStorage:
 
     async def get(self, agreement_id: str, *, lock: bool = False) -> Agreement | None:
         """Give the current version; `lock` keeps it the current one until the commit."""
-        text = f"{_CURRENT} WHERE agreement_id = $1 AND {_NOW}"
-        row = await self._connection.fetchrow(text + (" FOR UPDATE" if lock else ""), agreement_id)
+        if lock:
+            await self._lock("agreement_id = $1", agreement_id)
+        row = await self._connection.fetchrow(
+            f"{_CURRENT} WHERE agreement_id = $1 AND {_NOW}", agreement_id
+        )
         return None if row is None else agreement_of(row)
 
     async def of_market_contract(self, contract_id: str) -> Agreement | None:
         """Give the agreement that follows a contract, locked; None where there is none."""
-        text = f"{_CURRENT} WHERE market_contract_id = $1 AND {_NOW} FOR UPDATE"
-        row = await self._connection.fetchrow(text, contract_id)
+        await self._lock("market_contract_id = $1", contract_id)
+        row = await self._connection.fetchrow(
+            f"{_CURRENT} WHERE market_contract_id = $1 AND {_NOW}", contract_id
+        )
         return None if row is None else agreement_of(row)
 
     async def active_of(self, operator_id: str, evsp_id: str) -> list[Agreement]:
         """Give the agreements of two partners that are not disabled, the oldest first, locked."""
+        await self._lock("operator_id = $1 AND evsp_id = $2", operator_id, evsp_id)
         text = (
             f"{_CURRENT} WHERE operator_id = $1 AND evsp_id = $2 AND active AND {_NOW}"
-            " ORDER BY agreement_ref LIMIT 100 FOR UPDATE"
+            " ORDER BY agreement_ref LIMIT 100"
         )
         rows = await self._connection.fetch(text, operator_id, evsp_id)
         return [agreement_of(row) for row in rows]
+
+    async def _lock(self, condition: str, *arguments: str) -> None:
+        """Lock agreements by their first version, which stays, unlike the current one."""
+        where = f"WHERE {condition} AND version_number = 1 ORDER BY agreement_ref FOR UPDATE"
+        text = f"SELECT FROM clearinghouse.agreement {where}"  # our names
+        await self._connection.execute(text, *arguments)
 
     async def page(self, partner_id: str, after: int, size: int) -> Sequence[asyncpg.Record]:
         """Give one row more than the page of a partner's agreements, in order of creation."""

@@ -34,6 +34,12 @@ _T = ", ".join(_TOKEN)
 _BATCH = "s.load_id = $1 AND s.item_index BETWEEN $2 AND $3"
 _NOW = "replaced_at = 'infinity'"
 
+# A plan that was made while little was staged would serve a large load badly, and the other way
+# round: each statement is planned for what is there, and looks for rows by their keys.
+_BY_KEY = """
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('enable_seqscan', 'off', true)
+"""
 _WRITE_POINT = """
 INSERT INTO clearinghouse.evsp AS known (evsp_id, last_recorded_at) VALUES ($1, clock_timestamp())
 ON CONFLICT (evsp_id) DO UPDATE SET last_recorded_at =
@@ -217,6 +223,7 @@ class ContractStaging:
     async def apply(self, batch: Batch) -> None:
         """Decide what becomes of staged contracts, and write those that are new or changed."""
         span = (batch.load_id, batch.first, batch.last)
+        await self._run(_BY_KEY)
         if batch.last - batch.first >= _ANALYZE_FROM:
             for table in ("staged_contract", "staged_token"):
                 await self._run(f"ANALYZE clearinghouse.{table}")
@@ -232,6 +239,7 @@ class ContractStaging:
 
     async def disable_unnamed(self, load_id: UUID, evsp_id: str) -> int:
         """Disable what the load did not name; gives how many that were."""
+        await self._run(_BY_KEY)
         at = await self.hold(evsp_id)
         await self._run(_CLOSE_UNNAMED, load_id, evsp_id, at)
         done = await self._run(_DISABLE_UNNAMED, evsp_id, at)

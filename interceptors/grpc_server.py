@@ -64,7 +64,7 @@ def server_options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_grace_ms", 60_000),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.http2.ping_timeout_ms", 10_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # Several workers share the port.
         ("grpc.so_reuseport", 1),

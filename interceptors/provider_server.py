@@ -20,7 +20,8 @@ from interceptors.provider_side import MarketplaceOnly
 
 _PROBE_PERIOD_S = 5.0
 _PROBE_TIMEOUT_S = 3.0
-_OPTIONS = (
+#: Of every provider's server.
+SERVER_OPTIONS = (
     ("grpc.max_concurrent_streams", 1000),
     ("grpc.server_handshake_timeout_ms", 3000),
     ("grpc.max_metadata_size", 8192),
@@ -28,7 +29,7 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.ping_timeout_ms", 10_000),
     # The router pings every 10 s, also between calls.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.so_reuseport", 0),
 )
@@ -77,7 +78,7 @@ class ProviderServer:
         limit = ("grpc.max_receive_message_length", listener.request_bytes_max)
         #: Add servicers to it before it is started.
         self.server = grpc.aio.server(
-            interceptors=(MarketplaceOnly(listener.trust_domain),), options=(*_OPTIONS, limit)
+            interceptors=(MarketplaceOnly(listener.trust_domain),), options=(*SERVER_OPTIONS, limit)
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._probing: asyncio.Task[None] | None = None
