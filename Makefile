@@ -24,8 +24,9 @@ demo: $(STAMP)
 	ONCE=$(ONCE) $(BIN)/gemarket demo $(if $(SESSIONS),--sessions $(SESSIONS))
 
 # Two at a time, each with a PostgreSQL and markets of its own; a file's tests stay together.
+# The order is ours, long files first: by number of tests, files of one long test come last.
 test: $(STAMP)
-	$(BIN)/pytest -m "not torture" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not torture" -n 2 --dist loadfile --no-loadscope-reorder
 
 # Long fault and soak runs.
 torture: $(STAMP)
