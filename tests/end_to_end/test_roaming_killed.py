@@ -107,7 +107,7 @@ async def settle(fire: Fire, approved: int) -> None:
 
 
 async def test_whatever_is_killed_each_session_is_cleared_once(fire: Fire) -> None:
-    await killed(fire, 1512, "worker", "postgres", "house")
+    await killed(fire, 1512, "worker", "postgres")
     approved = _SESSIONS - _SESSIONS // 6
     await settle(fire, approved)
     entries = await entries_of(fire.operator)
