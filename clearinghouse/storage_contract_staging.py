@@ -20,7 +20,7 @@ from clearinghouse.storage import Connection
 BULK_TIMEOUT_S = 120.0
 #: From so many contracts on the planner is told what was staged.
 _ANALYZE_FROM = 2000
-_REFUSED = 5
+_UNCHANGED, _REFUSED = 3, 5
 
 _CONTRACT = (
     *("contract_key", "contract_id", "active", "policy", "valid_from", "valid_until"),
@@ -88,13 +88,13 @@ FROM (
 ) x
 WHERE s.load_id = $1 AND s.item_index = x.item_index
 """  # noqa: S608  # our names
-# A token of another contract of the EVSP that is not disabled, or of one before it in the load.
+# A token of another contract of the EVSP that is not disabled.
 _TOKENS_TAKEN = f"""
 UPDATE clearinghouse.staged_contract s SET outcome = {_REFUSED}, field = 'tokens',
     description = 'a token is one of another contract'
 WHERE {_BATCH} AND s.outcome IN (1, 2) AND EXISTS (
     SELECT FROM clearinghouse.staged_token k WHERE k.load_id = $1 AND k.item_index = s.item_index
-    AND (EXISTS (
+    AND EXISTS (
         SELECT FROM clearinghouse.token t JOIN clearinghouse.customer_contract c
             ON c.contract_key = t.contract_key AND c.{_NOW} AND c.active
         LEFT JOIN clearinghouse.staged_contract o
@@ -102,13 +102,24 @@ WHERE {_BATCH} AND s.outcome IN (1, 2) AND EXISTS (
                 AND o.item_index BETWEEN $2 AND $3
         WHERE t.token_hash = k.token_hash AND t.evsp_id = $4 AND t.{_NOW}
             AND t.contract_key <> s.contract_key AND o.load_id IS NULL
-    ) OR EXISTS (
-        SELECT FROM clearinghouse.staged_token o JOIN clearinghouse.staged_contract oc
-            ON oc.load_id = $1 AND oc.item_index = o.item_index AND oc.outcome IN (1, 2, 3)
-        WHERE o.load_id = $1 AND o.token_hash = k.token_hash
-            AND o.item_index BETWEEN $2 AND s.item_index - 1
-    ))
+    )
 )
+"""  # noqa: S608  # our names
+# Which of those that name one token get it is decided one by one, in their order: who was refused
+# keeps nobody else from it.
+_CONTESTED = f"""
+SELECT s.item_index, s.outcome, array_agg(k.token_hash) AS hashes
+FROM clearinghouse.staged_contract s JOIN clearinghouse.staged_token k USING (load_id, item_index)
+WHERE {_BATCH} AND s.outcome IN (1, 2, 3) AND k.token_hash IN (
+    SELECT o.token_hash FROM clearinghouse.staged_token o
+    WHERE o.load_id = $1 AND o.item_index BETWEEN $2 AND $3
+    GROUP BY o.token_hash HAVING count(*) > 1)
+GROUP BY s.item_index, s.outcome ORDER BY s.item_index
+"""  # noqa: S608  # our names
+_REFUSE_TOKENS = f"""
+UPDATE clearinghouse.staged_contract SET outcome = {_REFUSED}, field = 'tokens',
+    description = 'a token is one of another contract'
+WHERE load_id = $1 AND item_index = ANY($2::bigint[])
 """  # noqa: S608  # our names
 _CLOSE_CONTRACTS = f"""
 UPDATE clearinghouse.customer_contract c SET replaced_at = $5
@@ -231,11 +242,24 @@ class ContractStaging:
         await self._run(_CLAIM, *span, batch.evsp_id)
         await self._run(_CLASSIFY, *span, batch.evsp_id)
         await self._run(_TOKENS_TAKEN, *span, batch.evsp_id)
+        await self._share_out(span)
         await self._run(_CLOSE_CONTRACTS, *span, batch.evsp_id, at)
         await self._run(_OPEN_CONTRACTS, *span, batch.evsp_id, at)
         await self._run(_CLOSE_TOKENS, *span, at)
         await self._run(_MOVE_TOKENS, *span, batch.evsp_id, at)
         await self._run(_OPEN_TOKENS, *span, batch.evsp_id, at)
+
+    async def _share_out(self, span: tuple[UUID, int, int]) -> None:
+        """Refuse contracts with a token that one before them in the load got."""
+        given: set[bytes] = set()
+        refused = []
+        for row in await self.connection.fetch(_CONTESTED, *span, timeout=BULK_TIMEOUT_S):
+            if row["outcome"] != _UNCHANGED and not given.isdisjoint(row["hashes"]):
+                refused.append(row["item_index"])
+            else:
+                given.update(row["hashes"])
+        if refused:
+            await self._run(_REFUSE_TOKENS, span[0], refused)
 
     async def disable_unnamed(self, load_id: UUID, evsp_id: str) -> int:
         """Disable what the load did not name; gives how many that were."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gem.roaming.v1 import clearing_contract_pb2 as wire
@@ -151,6 +151,13 @@ async def explained(house: House, number: int, at: datetime) -> Any:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(loads=_loads)
+@example(
+    # Who is refused a card keeps nobody else from it.
+    loads=[
+        [Item(1, ((1, "VALID"), (2, "VALID")), disabled=False)],
+        [Item(2, ((1, "VALID"),), disabled=False), Item(1, ((1, "VALID"),), disabled=False)],
+    ]
+)
 async def test_every_instant_of_any_life_is_what_the_model_says(
     house: House, loads: list[list[Item]]
 ) -> None:
@@ -201,6 +208,13 @@ async def _same_answers(house: House, at: datetime, last: dict[int, dict[int, st
 
 @settings(max_examples=200, deadline=None)
 @given(loads=_loads)
+@example(
+    # Who is refused a card keeps nobody else from it.
+    loads=[
+        [Item(1, ((1, "VALID"), (2, "VALID")), disabled=False)],
+        [Item(2, ((1, "VALID"),), disabled=False), Item(1, ((1, "VALID"),), disabled=False)],
+    ]
+)
 def test_the_model_never_gives_a_card_to_two(loads: list[list[Item]]) -> None:
     model = Model()
     for items in loads:

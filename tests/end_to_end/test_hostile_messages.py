@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from random import Random
 
 import psutil
@@ -24,7 +24,7 @@ from gem.options.v1 import options_pb2
 from tests.end_to_end.charging import evse, found
 from tests.end_to_end.figures import report
 from tests.end_to_end.scripted_provider import ScriptedProvider, answers
-from tests.end_to_end.whole_market import Party, WholeMarket
+from tests.end_to_end.whole_market import Party, WholeMarket, running_market
 from tests.hostile_messages import malformed, odd
 
 #: reliability.md: so many of each message type.
@@ -71,6 +71,13 @@ async def status_of(channel: aio.Channel, path: str, raw: bytes) -> StatusCode:
     except aio.AioRpcError as error:
         return error.code()
     return StatusCode.OK
+
+
+@pytest.fixture
+async def whole() -> AsyncIterator[WholeMarket]:
+    """Run a market of its own: a strange message may be a valid one, and change it for all."""
+    async with running_market() as running:
+        yield running
 
 
 @pytest.mark.fault

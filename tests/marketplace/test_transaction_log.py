@@ -133,7 +133,8 @@ async def test_an_intent_is_there_before_its_result_and_gone_with_it(
     log_url: str, tmp_path: Path
 ) -> None:
     intents = [entry_of(status=0) for _ in range(3)]
-    async with running(log_on(log_url, tmp_path)) as log:
+    # Nobody here dies: a pause of this process must not look like it.
+    async with running(log_on(log_url, tmp_path, LogLimits())) as log:
         await log.intend(intents)
         assert len(await rows(log_url, "transaction_intent")) == 3
         assert await rows(log_url) == []
