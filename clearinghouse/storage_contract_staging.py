@@ -107,13 +107,14 @@ WHERE {_BATCH} AND s.outcome IN (1, 2) AND EXISTS (
 """  # noqa: S608  # our names
 # Which of those that name one token get it is decided one by one, in their order: who was refused
 # keeps nobody else from it.
-_CONTESTED = f"""
+_CONTESTED = """
+SELECT token_hash FROM clearinghouse.staged_token
+WHERE load_id = $1 AND item_index BETWEEN $2 AND $3 GROUP BY token_hash HAVING count(*) > 1
+"""
+_CONTENDERS = f"""
 SELECT s.item_index, s.outcome, array_agg(k.token_hash) AS hashes
-FROM clearinghouse.staged_contract s JOIN clearinghouse.staged_token k USING (load_id, item_index)
-WHERE {_BATCH} AND s.outcome IN (1, 2, 3) AND k.token_hash IN (
-    SELECT o.token_hash FROM clearinghouse.staged_token o
-    WHERE o.load_id = $1 AND o.item_index BETWEEN $2 AND $3
-    GROUP BY o.token_hash HAVING count(*) > 1)
+FROM clearinghouse.staged_token k JOIN clearinghouse.staged_contract s USING (load_id, item_index)
+WHERE {_BATCH} AND s.outcome IN (1, 2, 3) AND k.token_hash = ANY($4::bytea[])
 GROUP BY s.item_index, s.outcome ORDER BY s.item_index
 """  # noqa: S608  # our names
 _REFUSE_TOKENS = f"""
@@ -251,9 +252,15 @@ class ContractStaging:
 
     async def _share_out(self, span: tuple[UUID, int, int]) -> None:
         """Refuse contracts with a token that one before them in the load got."""
+        rows = await self.connection.fetch(_CONTESTED, *span, timeout=BULK_TIMEOUT_S)
+        if not rows:
+            return
         given: set[bytes] = set()
         refused = []
-        for row in await self.connection.fetch(_CONTESTED, *span, timeout=BULK_TIMEOUT_S):
+        contested = [row["token_hash"] for row in rows]
+        for row in await self.connection.fetch(
+            _CONTENDERS, *span, contested, timeout=BULK_TIMEOUT_S
+        ):
             if row["outcome"] != _UNCHANGED and not given.isdisjoint(row["hashes"]):
                 refused.append(row["item_index"])
             else:
