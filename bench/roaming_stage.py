@@ -8,44 +8,35 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from uuid import uuid4
 
 import psutil
 from grpc import aio
 
+from bench.cdr_records import OPERATOR_ID
 from bench.stage import market, start_python
 from clearinghouse.customer_contract import ContractDraft, ContractReader, TokenDraft
 from clearinghouse.storage import open_pool
 from clearinghouse.storage_contract_staging import Batch, ContractStaging
-from clearinghouse.token_hash import TokenHashing, read_token_key, write_token_key
+from clearinghouse.token_hash import TokenHashing, read_token_key
 from foundation.identifiers import CheckPolicy
-from foundation.migrations import migrate
 from gem.options.v1 import options_pb2
-from gem.roaming.v1 import (
-    clearing_contract_pb2,
-    clearing_contract_service_pb2,
-    clearing_service_pb2,
-    contract_holder_service_pb2,
-    identification_pb2,
-)
-from gemarket.administration import Connection, PartnerPlan, ServicePlan, descriptor_set
+from gem.roaming.v1 import clearing_contract_pb2, identification_pb2
+from gemarket.administration import Connection, PartnerPlan, ServicePlan
 from gemarket.identity import channel_credentials
 from gemarket.market import Market
 from gemarket.ports import free_port
+from gemarket.roaming import CHILD, CLEARING, HOUSE, Roaming
 
-HOUSE, OPERATOR, EVSP = "bench-house", "bench-operator", "bench-evsp"
-CLEARING = "gem.roaming.v1.ClearingService"
+OPERATOR, EVSP = "bench-operator", "bench-evsp"
 CONTRACTS = "gem.roaming.v1.ClearingContractService"
 HOLDER = "gem.roaming.v1.ContractHolderService"
 EVSE = "DE*BNC*E1"
 RFID = identification_pb2.IDENTIFICATION_KIND_RFID
 _ROLES = {
-    HOUSE: options_pb2.PARTNER_ROLE_CLEARING_HOUSE,
     OPERATOR: options_pb2.PARTNER_ROLE_EVSE_OPERATOR,
     EVSP: options_pb2.PARTNER_ROLE_EVSP,
 }
-_FILES = (clearing_service_pb2, clearing_contract_service_pb2, contract_holder_service_pb2)
 _FILL_BATCH = 20_000
 _FOLLOW_TIMEOUT_S = 30.0
 
@@ -128,78 +119,70 @@ def _drafts(hashing: TokenHashing, first: int, last: int) -> Iterator[ContractDr
 
 @asynccontextmanager
 async def roaming_stage() -> AsyncIterator[RoamingStage]:
-    """Run a market with a clearing house as a process of its own, in the market's database."""
+    """Run a market with a clearing house in its database, and an EVSP that approves every record.
+
+    Each party is a process of its own.
+    """
     limits = {"partner_max_calls": 1000, "partner_calls_per_s": 1_000_000}
     async with market(1, limits=limits) as running:
-        await migrate(running.database_url, "clearinghouse")
-        port = free_port()
-        services = await _register(running, port)
-        config = _config(running, port)
-        process = await start_python("clearinghouse.provider", "--config", str(config))
-        key = read_token_key(running.layout.run / "token.key")
+        roaming = Roaming(running)
+        await roaming.start()
+        holder = f"127.0.0.1:{free_port()}"
+        service_id = await _register(running, holder)
+        process = await start_python("bench.contract_holder", _holder_plan(running, holder))
         try:
-            await _contract(running, services)
-            yield RoamingStage(running, psutil.Process(process.pid), TokenHashing(key))
+            await _contract(running, service_id)
+            key = read_token_key(running.layout.partner(HOUSE.partner_id).folder / "token.key")
+            house = running.supervisor.pids()[CHILD]
+            yield RoamingStage(running, psutil.Process(house), TokenHashing(key))
         finally:
             process.terminate()
             await process.wait()
 
 
-def _config(running: Market, port: int) -> Path:
-    identity = running.layout.partner(HOUSE)
-    write_token_key(running.layout.run / "token.key")
-    path = running.layout.run / "house.json"
-    content = {
-        "partner_id": HOUSE,
-        "database_url": running.database_url,
-        "port": port,
-        "key_file": str(identity.key_file),
-        "certificate_file": str(identity.certificate_file),
-        "ca_file": str(identity.ca_file),
-        "trust_domain": running.settings.trust_domain,
-        "token_key_file": "token.key",
-        "market_address": running.address,
-        "check_policy": "off",
-    }
-    path.write_text(json.dumps(content))
-    return path
+def _holder_plan(running: Market, address: str) -> str:
+    return json.dumps(
+        {
+            "address": address,
+            "identity": str(running.layout.partner(EVSP).folder),
+            "trust_domain": running.settings.trust_domain,
+        }
+    )
 
 
-async def _register(running: Market, port: int) -> dict[str, str]:
-    """Bring in interfaces, partners and services; gives the services by interface."""
-    services: dict[str, str] = {}
+async def _register(running: Market, holder: str) -> str:
+    """Bring in the operator, and the EVSP with its service; gives the service's id."""
     layout, roots = running.layout, running.authority.root_pem
     async with (
         Connection(running.address, layout.operator("business")) as business,
         Connection(running.address, layout.operator("technical")) as technical,
     ):
-        for file in _FILES:
-            await technical.publish_interface(descriptor_set(file.DESCRIPTOR))
         for partner_id, role in _ROLES.items():
-            await business.ensure_partner(PartnerPlan(partner_id, "Bench", [role]))
+            owned = [OPERATOR_ID] if partner_id == OPERATOR else []
+            plan = PartnerPlan(partner_id, "Bench", [role], operator_ids=owned)
+            await business.ensure_partner(plan)
             await business.issue_identity(partner_id, layout.partner(partner_id), roots)
-        for interface, partner_id, at in (
-            (CLEARING, HOUSE, port),
-            (CONTRACTS, HOUSE, port),
-            (HOLDER, EVSP, free_port()),
-        ):
-            plan = ServicePlan(partner_id, interface, interface, f"127.0.0.1:{at}")
-            async with Connection(running.address, layout.partner(partner_id)) as seller:
-                services[interface] = await seller.ensure_service(plan)
-            await technical.publish_service(services[interface])
-    return services
+        async with Connection(running.address, layout.partner(EVSP)) as seller:
+            service_id = await seller.ensure_service(ServicePlan(EVSP, HOLDER, HOLDER, holder))
+        await technical.publish_service(service_id)
+    return service_id
 
 
-async def _contract(running: Market, services: dict[str, str]) -> None:
-    """Let both contract the clearing house, and the operator the EVSP; wait for the agreement."""
-    for partner_id, interfaces in (
-        (EVSP, (CLEARING, CONTRACTS)),
-        (OPERATOR, (CLEARING, CONTRACTS, HOLDER)),
-    ):
-        identity = running.layout.partner(partner_id)
-        async with Connection(running.address, identity) as buyer:
-            for interface in interfaces:
-                await buyer.ensure_contract(services[interface])
+async def _contract(running: Market, holder_id: str) -> None:
+    """Let both contract the clearing house, and it and the operator the EVSP.
+
+    Waits until the clearing house knows of the agreement that follows.
+    """
+    layout = running.layout
+    async with Connection(running.address, layout.partner(HOUSE.partner_id)) as buyer:
+        await buyer.ensure_contract(holder_id)
+    for partner_id in (EVSP, OPERATOR):
+        async with Connection(running.address, layout.partner(partner_id)) as buyer:
+            for interface in (CLEARING, CONTRACTS):
+                found = await buyer.find_services(interface)
+                await buyer.ensure_contract(found[HOUSE.partner_id].service_id)
+            if partner_id == OPERATOR:
+                await buyer.ensure_contract(holder_id)
     async with open_pool(running.database_url, 1) as pool, asyncio.timeout(_FOLLOW_TIMEOUT_S):
         text = "SELECT count(*) FROM clearinghouse.agreement"
         while not await pool.fetchval(text):  # noqa: ASYNC110  # another process follows

@@ -81,7 +81,7 @@ Advance = Callable[[int], None]
 Call = Callable[..., Awaitable[Any]]
 
 
-class EarlyEndError(Exception):
+class EarlyEndError(ConnectionError):
     """The clearing house ended a stream of records before it had them all."""
 
 

@@ -9,6 +9,9 @@ from clearinghouse.replay_cast import Cast
 from clearinghouse.replay_plan import Amount, amount_of
 from clearinghouse.replay_session import RecordedSession
 
+#: What is said of a record of which nobody knows yet what becomes of it.
+_UNEXPLAINED = frozenset({"not told", "on its way", "received", "accepted", "forwarded", "revised"})
+
 
 @dataclass(slots=True)
 class ReplayResult:
@@ -31,6 +34,11 @@ class ReplayResult:
         for (_, currency), micros in self.balances.items():
             sums[currency] += micros
         return dict(sums)
+
+    @property
+    def unexplained(self) -> int:
+        """How many records of the source are on their way still, or lost on it."""
+        return sum(count for outcome, count in self.totals.items() if outcome in _UNEXPLAINED)
 
     def disagreements(self, cast: Cast) -> dict[str, int]:
         """Give by how much operators get more than our own sum of what was approved."""

@@ -33,7 +33,7 @@ _GRACE_S = 5.0
 _REQUEST_BYTES_MAX = 4 << 20
 
 
-class NoClearingHouseError(Exception):
+class NoClearingHouseError(ValueError):
     """Nobody offers an interface that a replay needs, or who does cannot be contracted for."""
 
 

@@ -28,6 +28,8 @@ HOUSE = PartnerPlan(
     "Clear House",
     [options_pb2.PARTNER_ROLE_CLEARING_HOUSE],
 )
+#: Name of its process.
+CHILD = "clearing-house"
 CLEARING = "gem.roaming.v1.ClearingService"
 #: What the clearing house serves, and the title of its service for it.
 TITLES = {
@@ -105,7 +107,7 @@ class Roaming:
         config = house_settings_file(layout)
         config.touch(mode=0o600)
         config.write_text(json.dumps(content))
-        return ChildSpec("clearing-house", "clearinghouse.provider", ("--config", str(config)))
+        return ChildSpec(CHILD, "clearinghouse.provider", ("--config", str(config)))
 
     async def _publish(self, technical: Connection, interface_name: str) -> None:
         """Register one service; the technical operator publishes it.

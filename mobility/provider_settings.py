@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from foundation.errors import SettingsError
-
-_LARGEST_FILE_BYTES = 65_536
+from foundation.settings_file import read_settings_file
 
 
 class ProviderSettings(BaseModel):
@@ -46,18 +44,5 @@ def read_settings(path: Path) -> ProviderSettings:
     Raises:
         SettingsError: the file cannot be read, or a key is wrong, missing or unknown.
     """
-    try:
-        with path.open("rb") as file:
-            text = file.read(_LARGEST_FILE_BYTES + 1)
-        if len(text) > _LARGEST_FILE_BYTES:
-            raise SettingsError("config", "the file is too large for a provider's settings")
-        settings = ProviderSettings.model_validate_json(text)
-    except OSError as error:
-        raise SettingsError("config", f"the file cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "config"
-        raise SettingsError(place, first["msg"]) from None
-    folder = path.absolute().parent
     files = ("key_file", "certificate_file", "ca_file")
-    return settings.model_copy(update={name: folder / getattr(settings, name) for name in files})
+    return read_settings_file(path, ProviderSettings, files)

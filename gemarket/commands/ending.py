@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import typer
 from grpc import aio
 
-from foundation.errors import SettingsError
+from foundation.errors import MarketError, SettingsError
 from gemarket.console import errors, show_failure, shown
 from gemarket.endpoints import NotRunningError
 
@@ -21,6 +21,9 @@ def ending(program: str) -> Iterator[None]:
         yield
     except aio.AioRpcError as error:
         show_failure(error)
+        raise typer.Exit(1) from None
+    except MarketError as error:
+        errors.print(f"[red]{program}:[/] {shown(error.message)}", highlight=False)
         raise typer.Exit(1) from None
     except (NotRunningError, KeyError, ValueError, OSError, SettingsError) as error:
         # A KeyError shows its text in quotes; the first argument of others may be a number.

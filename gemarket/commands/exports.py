@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 import uvloop
 from grpc import aio
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from clearinghouse.ocpi_exchange import (
@@ -35,10 +34,11 @@ from gem.roaming.v1.clearing_service_pb2_grpc import ClearingServiceStub
 from gem.roaming.v1.tariff_service_pb2_grpc import TariffServiceStub
 from gem.roaming.v1.tariff_version_pb2 import TariffVersion
 from gemarket.client import open_channel
+from gemarket.commands.ending import ending
 from gemarket.commands.ocpi_imports import As, Aside, Provider, Version, VersionName
-from gemarket.console import errors, output, show_failure
+from gemarket.console import errors, output
 from gemarket.defects import AllDefects, show_defects
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.endpoints import read_endpoints
 from gemarket.kept_aside import read_kept_aside
 from gemarket.options import DataDir, layout_of
 
@@ -171,7 +171,7 @@ def _run(
     """Fetch, write the file, and tell what OCPI cannot say."""
     report = DefectReport()
     written: list[dict[str, Any]] = []
-    try:
+    with ending("gemarket export"):
         endpoints = read_endpoints(layout_of(data_dir).endpoints)
         party = endpoints.party(caller)
         rests = {} if aside is None else read_kept_aside(aside)
@@ -194,12 +194,5 @@ def _run(
         uvloop.run(collect())
         file.touch(mode=0o600)
         file.write_text(write_file(kind, written, rests.get(kind.name, {})))
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error.args[0] if error.args else type(error).__name__
-        errors.print(f"[red]gemarket export:[/] {escape(str(text))}", highlight=False)
-        raise typer.Exit(2) from None
     show_defects(report, all_defects)
     output.print(f"{len(written)} {kind.name}s written", highlight=False)

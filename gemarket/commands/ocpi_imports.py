@@ -27,9 +27,10 @@ from clearinghouse.ocpi_token import as_contracts
 from foundation.import_report import DefectReport, Place
 from foundation.ocpi_version import V2_2_1, V2_3_0, VERSIONS
 from gemarket.client import open_channel
-from gemarket.console import errors, output, show_failure, table
+from gemarket.commands.ending import ending
+from gemarket.console import errors, output, table
 from gemarket.defects import AllDefects, kept_and_skipped, show_defects
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.endpoints import read_endpoints
 from gemarket.kept_aside import keep_aside
 from gemarket.ocpi_submission import Outcome, Submission
 from gemarket.options import DataDir, layout_of
@@ -163,7 +164,7 @@ def _run(
 ) -> None:
     """Read all files, hand in what is good, and tell what became of everything."""
     report = DefectReport()
-    try:
+    with ending("gemarket import"):
         endpoints = read_endpoints(layout_of(data_dir).endpoints)
         party = endpoints.party(caller)
         objects = [
@@ -184,15 +185,11 @@ def _run(
                     submission = Submission(channel, metadata, advance)
                     return await send(submission, objects, report) if objects else Outcome()
 
-        outcome = uvloop.run(submit())
-    except aio.AioRpcError as error:
-        show_defects(report, all_defects)
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (NotRunningError, KeyError, ValueError, OSError) as error:
-        text = error.args[0] if error.args else type(error).__name__
-        errors.print(f"[red]gemarket import:[/] {escape(str(text))}", highlight=False)
-        raise typer.Exit(2) from None
+        try:
+            outcome = uvloop.run(submit())
+        except aio.AioRpcError:
+            show_defects(report, all_defects)
+            raise
     _show(report, outcome, all_defects)
 
 

@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 import uvloop
-from grpc import aio
-from rich.markup import escape
 
-from clearinghouse.replay import EarlyEndError
-from foundation.errors import MarketError, SettingsError
-from gemarket.console import errors, show_failure
-from gemarket.endpoints import NotRunningError, read_endpoints
+from gemarket.commands.ending import ending
+from gemarket.console import errors
+from gemarket.endpoints import read_endpoints
 from gemarket.options import DataDir, layout_of
 from gemarket.recordings import Format, Recording, run_replay
-from gemarket.replay_partners import NoClearingHouseError, Stage
+from gemarket.replay_partners import Stage
 from gemarket.replay_tables import show_result
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="FILE")]
@@ -39,21 +36,11 @@ def replay(
 ) -> None:
     """Replay recorded sessions: authorize, notices, record, rating, settlement."""
     recording = Recording(file, form, limit)
-    try:
+    with ending("gemarket replay"):
         layout = layout_of(data_dir)
         stage = Stage(read_endpoints(layout.endpoints), layout, provider, host)
         with errors.status("reading sessions"):
             cast = recording.cast()
         work = run_replay(recording, cast, stage, listed=not ask, patience_s=patience_s)
         result = uvloop.run(work)
-    except aio.AioRpcError as error:
-        show_failure(error)
-        raise typer.Exit(1) from None
-    except (
-        *(NotRunningError, NoClearingHouseError, EarlyEndError, MarketError, SettingsError),
-        *(KeyError, ValueError, OSError),
-    ) as error:
-        text = error.args[0] if error.args else type(error).__name__
-        errors.print(f"[red]gemarket replay:[/] {escape(str(text))}", highlight=False)
-        raise typer.Exit(2) from None
     raise typer.Exit(0 if show_result(result, cast) else 1)

@@ -64,3 +64,10 @@ def test_a_limit_takes_the_first_records_of_a_source() -> None:
     source = [recorded(number, start=start + timedelta(hours=number)) for number in range(1, 6)]
     assert [each.number for each in first_of(iter(source), 3)] == [1, 2, 3]
     assert len(list(first_of(iter(source), 0))) == 5
+
+
+def test_what_nobody_knows_the_end_of_is_counted_apart() -> None:
+    result, cast = ReplayResult(), cast_of(recorded())
+    for outcome in ("approved", "returned: negative", "not authorized: unknown", "forwarded"):
+        result.count(recorded(), cast, outcome)
+    assert result.unexplained == 1

@@ -201,11 +201,22 @@ async def test_a_contract_routes_from_its_start_to_its_end_and_no_call_longer(pa
                 refused.append(started)
             await asyncio.sleep(0.01)
 
+    pauses_s = [0.0]
+
+    async def watch() -> None:
+        while True:
+            asleep_s = clock.monotonic()
+            await asyncio.sleep(0.01)
+            pauses_s.append(clock.monotonic() - asleep_s - 0.01)
+
+    watching = asyncio.create_task(watch())
     await asyncio.gather(*map(calls, channels.values()))
+    watching.cancel()
     for channel in channels.values():
         await channel.close()
     assert reasons == {"NO_CONTRACT"}
-    slack_s = 0.5  # a timer of a worker whose machine has much else to do
+    # A machine with much else to do lets workers wait as it lets this process.
+    slack_s = 0.05 + max(pauses_s)
     assert starts.timestamp() - slack_s < min(routed)
     assert max(routed) < ends.timestamp() + slack_s
     assert any(at < starts.timestamp() for at in refused)

@@ -34,7 +34,7 @@ from tests.end_to_end.ledger import entries_of
 from tests.end_to_end.whole_market import EVSE_SEARCH, Party, WholeMarket, running_market
 from tests.service_files import announced, content_of, in_pieces
 
-_BIG_BYTES = 32 << 20
+_BIG_BYTES = 64 << 20
 #: What a worker may grow by while a big file passes through it.
 _GROWTH_BYTES = 24 << 20
 MANUAL = wire.SERVICE_FILE_KIND_MANUAL
