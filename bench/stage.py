@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from gemarket.identity import Identity, channel_credentials
 from gemarket.market import Market
 from gemarket.options import LOOPBACK_NETWORKS
 from gemarket.ports import free_port
-from gemarket.supervisor import READY
+from gemarket.supervisor import KEPT_MEMORY, READY
 
 REQUESTER = "bench-evsp"
 PRICE_MICROS = 10_000
@@ -61,7 +62,12 @@ class Stage:
 async def start_python(module: str, *arguments: str) -> asyncio.subprocess.Process:
     """Start a helper process and wait until it says that it is ready."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        env={**KEPT_MEMORY, **os.environ},
     )
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 60)

@@ -34,7 +34,8 @@ def check(method: MethodRules, raw: bytes, limit_bytes: int = REQUEST_BYTES_MAX)
             ErrorReason.ERROR_REASON_REQUEST_MALFORMED,
             "The request does not parse as the method's request message.",
         ) from None
-    require_valid(message)
+    if not method.keeps_rules(message):
+        require_valid(message)
     return message
 
 

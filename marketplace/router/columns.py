@@ -105,10 +105,11 @@ def _has_columns(message: Descriptor) -> bool:
     """Whether a type has neither rules nor a shape that columns cannot express."""
     if message_rules(message).ListFields():
         return False
-    return not any(is_map(each) or not _has_column(each) for each in message.fields)
+    return not any(is_map(each) or not stands_alone(each) for each in message.fields)
 
 
-def _has_column(each: FieldDescriptor) -> bool:
+def stands_alone(each: FieldDescriptor) -> bool:
+    """Whether the rules of a field speak of its values one by one, and of their number."""
     said = field_rules(each)
     if said.ignore == validate_pb2.IGNORE_ALWAYS:
         return True

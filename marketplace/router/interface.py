@@ -28,6 +28,7 @@ from marketplace.router.merge_plan import MergePlan
 from marketplace.router.method_rules import InterfaceRules, MethodRules, RouteKeyField
 from marketplace.router.options import method_options, standard_interface_of
 from marketplace.router.plain_check import PlainCheck, compile_plain_check, shows_nothing
+from marketplace.router.quick_check import KeepsRules, compile_quick_check, in_doubt
 from marketplace.router.route_keys import compile_route_key
 from marketplace.router.stamps import compile_stamper
 from marketplace.router.units import UnitReaders
@@ -108,11 +109,12 @@ class _Compiler:
             side_effects=self._has_side_effects(method),
             request_class=GetMessageClass(request),
             response_class=GetMessageClass(response),
+            keeps_rules=self._quick_check(request),
             stamp=compile_stamper(response),
             merge_plan=self._merge_plan(method, route, answers_name),
             answers_field=answers_name,
             count_items=compile_counter(response, answers_name),
-            plain_check=self._plain_check(request, response),
+            plain_check=self._plain_check(response),
             validator=self._validator,
             unit_readers=UnitReaders(response, answers_name),
         )
@@ -186,9 +188,14 @@ class _Compiler:
             )
         return allowed
 
-    def _plain_check(self, request: Descriptor, response: Descriptor) -> PlainCheck:
+    def _quick_check(self, request: Descriptor) -> KeepsRules:
         # What is refused already is not run, for its rules may be of any size.
-        if self._findings or not all([self._rules_run(request), self._rules_run(response)]):
+        if self._findings or not self._rules_run(request):
+            return in_doubt
+        return compile_quick_check(request, self._validator)
+
+    def _plain_check(self, response: Descriptor) -> PlainCheck:
+        if self._findings or not self._rules_run(response):
             return shows_nothing
         name = response.full_name
         if name not in self._checks:

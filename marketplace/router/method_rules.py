@@ -15,6 +15,7 @@ from protovalidate import Validator
 
 from marketplace.router.merge_plan import MergePlan
 from marketplace.router.plain_check import PlainCheck
+from marketplace.router.quick_check import KeepsRules
 from marketplace.router.units import UnitReaders
 
 #: Writes provider id and contract id over every stamped string of one answer.
@@ -50,6 +51,8 @@ class MethodRules:
     side_effects: bool
     request_class: type[Message]
     response_class: type[Message]
+    #: Whether a request surely keeps every rule; where it is False, the validator decides.
+    keeps_rules: KeepsRules
     #: Overwrites stamped strings in an answer: `stamp(message, provider_id, contract_id)`.
     stamp: Stamper
     #: How answers merge; None unless the route is ALL and the answer is one message.

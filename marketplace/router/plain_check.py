@@ -15,17 +15,20 @@ from operator import attrgetter, methodcaller
 from typing import Any, Protocol
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 from protovalidate import CompilationError, EvaluationError, Validator
 
-from buf.validate import validate_pb2
 from marketplace.router.columns import Place, column_class, place_of
-from marketplace.router.options import field_rules, oneof_is_required, stamp_of
-from marketplace.router.value_rules import ValuesCheck, compile_messages, compile_values
-
-_ANY_LENGTH = (0, 2**63)
+from marketplace.router.options import oneof_is_required, stamp_of
+from marketplace.router.value_rules import (
+    ANY_LENGTH,
+    ValuesCheck,
+    broken_when_empty,
+    compile_messages,
+    compile_values,
+    list_bounds,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ def _how_many(column: _Column, columns: Any, count: int, elements: _Elements) ->
 
 def _are_short(column: _Column, values: Any, longest_bytes: int) -> bool:
     """Whether the list in no element can be too long, without looking at one."""
-    low, high = column.bounds or _ANY_LENGTH
+    low, high = column.bounds or ANY_LENGTH
     if low:
         return False
     if len(values) <= high:
@@ -193,7 +196,7 @@ def _are_short(column: _Column, values: Any, longest_bytes: int) -> bool:
 def _check_lengths(column: _Column, elements: Sequence[Any]) -> int:
     """Check how long the list in each element is; give the sum."""
     lengths = list(map(len, map(column.read, elements)))
-    low, high = column.bounds or _ANY_LENGTH
+    low, high = column.bounds or ANY_LENGTH
     if min(lengths) < low or max(lengths) > high:
         raise _Doubt
     return sum(lengths)
@@ -208,7 +211,7 @@ def compile_plain_check(response: Descriptor, validator: Validator) -> PlainChec
     check = _Compiler(validator).place(place)
 
     def plain_check(
-        raw: bytes, messages: Sequence[Any], longest_bytes: int = _ANY_LENGTH[1]
+        raw: bytes, messages: Sequence[Any], longest_bytes: int = ANY_LENGTH[1]
     ) -> Shown | None:
         try:
             found = columns.FromString(raw)
@@ -230,7 +233,7 @@ class _Compiler:
 
     def place(self, place: Place) -> _PlaceCheck:
         """Compile the checks of a place and of all below it."""
-        broken = self._broken_when_empty(place.message)
+        broken = broken_when_empty(place.message, self._validator)
         columns = {
             each.name: self._column(each, place, is_broken=each.name in broken)
             for each in place.message.fields
@@ -255,7 +258,7 @@ class _Compiler:
             read=attrgetter(each.name) if each.is_repeated else methodcaller("HasField", each.name),
             holds=None if is_stamped or below is not None else self._check(each),
             is_needed=is_broken and not is_stamped and not each.is_repeated,
-            bounds=_bounds(each),
+            bounds=list_bounds(each),
             inside=self.place(below) if below is not None else None,
             is_repeated=each.is_repeated,
         )
@@ -271,25 +274,6 @@ class _Compiler:
             )
         return self._checks[name]
 
-    def _broken_when_empty(self, message: Descriptor) -> set[str]:
-        """Ask protovalidate itself which fields break a rule by being absent."""
-        empty: Message = GetMessageClass(message)()
-        found: set[str] = set()
-        for violation in self._validator.collect_violations(empty):
-            path = violation.proto.field
-            assert path is not None, "types with rules of the whole message have no columns"
-            found.add(path.elements[0].field_name)
-        return found
-
 
 def _says_anything(column: _Column) -> bool:
     return bool(column.holds or column.is_needed or column.bounds or column.inside)
-
-
-def _bounds(each: FieldDescriptor) -> tuple[int, int] | None:
-    said = field_rules(each)
-    if not each.is_repeated or said.ignore == validate_pb2.IGNORE_ALWAYS:
-        return None
-    listed = said.repeated
-    highest = listed.max_items if listed.HasField("max_items") else _ANY_LENGTH[1]
-    return None if (listed.min_items, highest) == _ANY_LENGTH else (listed.min_items, highest)

@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from protovalidate import Validator
 
 from buf.validate import validate_pb2
@@ -27,6 +28,29 @@ ValuesCheck = Callable[[Any], bool]
 _INTEGER_RULES = frozenset({"gt", "gte", "lt", "lte"})
 _LENGTH_RULES = frozenset({"min_len", "max_len"})
 _TIME_RULES = frozenset({"lt_now", "gt_now", "within"})
+#: Least and greatest length of a list without a rule about it.
+ANY_LENGTH = (0, 2**63)
+
+
+def list_bounds(field: FieldDescriptor) -> tuple[int, int] | None:
+    """Give the least and greatest length of a repeated field's list; None where any will do."""
+    said = field_rules(field)
+    if not field.is_repeated or said.ignore == validate_pb2.IGNORE_ALWAYS:
+        return None
+    listed = said.repeated
+    highest = listed.max_items if listed.HasField("max_items") else ANY_LENGTH[1]
+    return None if (listed.min_items, highest) == ANY_LENGTH else (listed.min_items, highest)
+
+
+def broken_when_empty(message: Descriptor, validator: Validator) -> set[str]:
+    """Ask protovalidate itself which fields and oneofs break a rule by being absent."""
+    empty: Message = GetMessageClass(message)()
+    found: set[str] = set()
+    for violation in validator.collect_violations(empty):
+        path = violation.proto.field
+        assert path is not None, "only of types without rules of the whole message"
+        found.add(path.elements[0].field_name)
+    return found
 
 
 def compile_values(field: FieldDescriptor, validator: Validator) -> ValuesCheck | None:
