@@ -70,8 +70,12 @@ def search_text(texts: Iterable[str]) -> str:
 
 def known_words(searched: str) -> list[str]:
     """Give the words of a searched text that misspelled ones are compared with, in order."""
-    words = {w for w in searched.split() if _KNOWN_SHORTEST <= len(w) <= _KNOWN_LONGEST}
-    return sorted(words)[:_KNOWN_MAX]
+    return sorted(filter(is_known, set(searched.split())))[:_KNOWN_MAX]
+
+
+def is_known(word: str) -> bool:
+    """Say whether a word is of a length that the dictionary takes in."""
+    return _KNOWN_SHORTEST <= len(word) <= _KNOWN_LONGEST
 
 
 def search_words(text: str) -> tuple[str, ...]:

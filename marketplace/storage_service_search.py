@@ -2,7 +2,7 @@
 
 A word is looked for as a LIKE pattern, which the GIN index of trigrams answers. A text that most
 services have would find most of them: only the first matches by the order of registration are
-ranked, which the planner takes from the index of positions where that is less work.
+ranked, which the planner takes from an index that ends with the position where that is less work.
 """
 
 from __future__ import annotations
@@ -38,16 +38,20 @@ from marketplace.service import VISIBLE, Service, ServiceState
 from marketplace.service_description import pattern
 from marketplace.storage_contract_cover import services_under_contract
 from marketplace.storage_service import COLUMNS, service_of
+from marketplace.storage_service_spelling import Meant, as_written, spelled_alike
 from marketplace.storage_tables import INTERFACE_VERSION, PARTNER, SERVICE
-from marketplace.storage_tables_service import SERVICE_HOSTING, SERVICE_WORD
+from marketplace.storage_tables_service import SERVICE_HOSTING
 
 #: Matches of a text that are ranked.
 RANKED_MAX = 500
-#: Words of the dictionary that stand in for one that nothing has.
-_ALIKE_MAX = 5
 _TITLE_WEIGHT, _OTHER_WEIGHT = 700, 300
-# A plan made without the words would not know whether they are rare.
-_PLAN_EACH = "SET LOCAL plan_cache_mode = force_custom_plan"
+# A plan made without the words would not know whether they are rare. The registry is small enough
+# for memory, where a row costs no more by an index: with the price of a disk the planner reads a
+# long index to its end rather than the few entries of a category.
+_PLAN_EACH = """
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('random_page_cost', '1.1', true)
+"""
 
 
 class Relation(StrEnum):
@@ -87,41 +91,45 @@ class ServiceSearch:
         self._actor = actor
 
     async def find(
-        self, criteria: SearchCriteria, page: SearchPage, *, alike: bool
+        self, criteria: SearchCriteria, page: SearchPage, meant: Meant | None = None
     ) -> list[tuple[Service, int]]:
         """Give the services of the page and one more, with their ranks, the best first.
 
-        With `alike` the words of the dictionary that are spelled like the criteria's count.
+        `meant` says for each word of the criteria which words count as it; unset means the word
+        alone.
         """
+        meant = as_written(criteria.words) if meant is None else meant
+        if not all(meant):
+            return []
         await self._connection.execute(text(_PLAN_EACH))
-        meant: list[tuple[str, ...]] = [(word,) for word in criteria.words]
-        if alike:
-            meant = [await self._alike(word) for word in criteria.words]
         where = [*self._conditions(criteria), *map(_has_any, meant)]
         query = _by_rank(where, criteria, page) if criteria.words else _by_position(where, page)
         rows = (await self._connection.execute(query)).all()
         return [(service_of(row), int(row.rank)) for row in rows]
 
-    async def _alike(self, word: str) -> tuple[str, ...]:
-        column = SERVICE_WORD.c.word
-        query = (
-            select(column)
-            .where(column.op("%")(word))
-            .order_by(func.similarity(column, word).desc(), column)
-            .limit(_ALIKE_MAX)
+    async def spelled_alike(self, words: Sequence[str]) -> Meant:
+        """Give which words count as each: itself where a service that the actor sees has it."""
+        column = SERVICE.c
+        return await spelled_alike(
+            self._connection, words, column.state != ServiceState.DELETED.value, *self._visible()
         )
-        return tuple(await self._connection.scalars(query))
+
+    def _visible(self) -> list[ColumnElement[bool]]:
+        if not self._actor.is_partner:
+            return []
+        visible = SERVICE.c.state.in_([state.value for state in VISIBLE])
+        return [visible | (SERVICE.c.provider_id == self._actor.subject_id)]
 
     def _conditions(self, criteria: SearchCriteria) -> list[ColumnElement[bool]]:
         column = SERVICE.c
         where: list[ColumnElement[bool]] = []
-        if self._actor.is_partner:
-            visible = column.state.in_([state.value for state in VISIBLE])
-            where.append(visible | (column.provider_id == self._actor.subject_id))
         if criteria.states:
             where.append(column.state.in_([state.value for state in criteria.states]))
         else:
             where.append(column.state != ServiceState.DELETED.value)
+        # What goes without saying is not said: the planner would take it for a further condition.
+        if not criteria.states or not VISIBLE.issuperset(criteria.states):
+            where += self._visible()
         if criteria.categories:
             where.append(column.category.in_(criteria.categories))
         if criteria.interface_name:
