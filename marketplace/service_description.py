@@ -13,6 +13,8 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 
 #: Words that one search may have.
 WORDS_MAX = 8
+#: Words of the dictionary that count as one that nothing has.
+ALIKE_MAX = 5
 #: Words of one description that the dictionary takes in; of a length that somebody may type.
 _KNOWN_MAX, _KNOWN_SHORTEST, _KNOWN_LONGEST = 500, 3, 40
 _BETWEEN_WORDS = re.compile(r"[\W_]+")

@@ -16,7 +16,8 @@ from marketplace.service_change import PAGE_MAX, ServiceParts
 from marketplace.service_description import refused, search_words
 from marketplace.service_rendering import STATE, render_service
 from marketplace.storage_paging import page_by_text, refused_token
-from marketplace.storage_service_search import Relation, SearchCriteria, SearchPage, ServiceSearch
+from marketplace.storage_service_query import Relation
+from marketplace.storage_service_search import SearchCriteria, SearchPage, ServiceSearch
 from marketplace.storage_service_spelling import as_written
 
 _RELATION = "SERVICE_RELATION"
