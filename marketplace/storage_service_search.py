@@ -25,10 +25,10 @@ from marketplace.storage_service_query import (
 from marketplace.storage_service_spelling import Meant, as_written, spelled_alike
 
 _OTHER_WEIGHT = 300
-# A plan made without the words would not know whether they are rare. The registry is small enough
-# for memory, where a row costs no more by an index: with the price of a disk the planner reads a
-# long index to its end rather than the few entries of a category.
-_PLAN_EACH = text("""
+#: A plan made without the words would not know whether they are rare. The registry is small enough
+#: for memory, where a row costs no more by an index: with the price of a disk the planner reads a
+#: long index to its end rather than the few entries of a category.
+PLAN_EACH = text("""
 SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
     set_config('random_page_cost', '1.1', true)
 """)
@@ -73,7 +73,7 @@ class ServiceSearch:
         meant = as_written(criteria.words) if meant is None else meant
         if not all(meant):
             return []
-        await self._connection.execute(_PLAN_EACH)
+        await self._connection.execute(PLAN_EACH)
         made = services_by_rank if criteria.words else services_by_position
         query = made(criteria.relation, hosted=bool(criteria.hosting_country_code))
         values = {**self._values(criteria), **_page_values(page), **_word_values(criteria, meant)}
