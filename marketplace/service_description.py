@@ -13,6 +13,8 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 
 #: Words that one search may have.
 WORDS_MAX = 8
+#: Words of the dictionary that count as one that nothing has.
+ALIKE_MAX = 5
 #: Words of one description that the dictionary takes in; of a length that somebody may type.
 _KNOWN_MAX, _KNOWN_SHORTEST, _KNOWN_LONGEST = 500, 3, 40
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
@@ -70,8 +72,12 @@ def search_text(texts: Iterable[str]) -> str:
 
 def known_words(searched: str) -> list[str]:
     """Give the words of a searched text that misspelled ones are compared with, in order."""
-    words = {w for w in searched.split() if _KNOWN_SHORTEST <= len(w) <= _KNOWN_LONGEST}
-    return sorted(words)[:_KNOWN_MAX]
+    return sorted(filter(is_known, set(searched.split())))[:_KNOWN_MAX]
+
+
+def is_known(word: str) -> bool:
+    """Say whether a word is of a length that the dictionary takes in."""
+    return _KNOWN_SHORTEST <= len(word) <= _KNOWN_LONGEST
 
 
 def search_words(text: str) -> tuple[str, ...]:

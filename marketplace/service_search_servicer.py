@@ -16,7 +16,9 @@ from marketplace.service_change import PAGE_MAX, ServiceParts
 from marketplace.service_description import refused, search_words
 from marketplace.service_rendering import STATE, render_service
 from marketplace.storage_paging import page_by_text, refused_token
-from marketplace.storage_service_search import Relation, SearchCriteria, SearchPage, ServiceSearch
+from marketplace.storage_service_query import Relation
+from marketplace.storage_service_search import SearchCriteria, SearchPage, ServiceSearch
+from marketplace.storage_service_spelling import as_written
 
 _RELATION = "SERVICE_RELATION"
 #: Whether words spelled alike count, then rank and position of the last service of a page.
@@ -40,10 +42,12 @@ class ServiceSearchServicer:
                 text = "must be unspecified: an operator is no partner"
                 raise refused("relation", text, "relation")
             search = ServiceSearch(w.connection, w.actor)
-            found = await search.find(criteria, page, alike=alike)
+            meant = await search.spelled_alike(criteria.words) if alike else None
+            found = await search.find(criteria, page, meant)
             if not found and criteria.words and page.after is None:
-                alike = True
-                found = await search.find(criteria, page, alike=alike)
+                meant = await search.spelled_alike(criteria.words)
+                alike = meant != as_written(criteria.words)
+                found = await search.find(criteria, page, meant) if alike else []
         return _render(found, page, w.actor, alike=alike and bool(found))
 
 

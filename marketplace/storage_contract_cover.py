@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, select, union_all
+from sqlalchemy import BindParameter, ColumnElement, CompoundSelect, select, union_all
 
 from marketplace.contract import ENDED
 from marketplace.contract_period import Ending
@@ -36,7 +36,7 @@ def covers(service_id: str) -> ColumnElement[bool]:
     )
 
 
-def services_under_contract(requester_id: str) -> CompoundSelect[Any]:
+def services_under_contract(requester_id: str | BindParameter[str]) -> CompoundSelect[Any]:
     """Give the ids of the services that a partner's contracts in force cover."""
     mine = (CONTRACT.c.requester_id == requester_id) & in_force()
     added = CONTRACT_SERVICE.join(

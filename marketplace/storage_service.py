@@ -28,6 +28,7 @@ _NOT_SHOWN = {"registration_contract_version", "search_text"}
 _CHUNK = 500
 _OWN_CONTRACTS_SHOWN = 100
 COLUMNS = tuple(column for column in SERVICE.c if column.name not in _NOT_SHOWN)
+_SHOWN = tuple(column.name for column in COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +250,10 @@ class ServiceStorage:
 
 
 def service_of(row: Row[Any]) -> Service:
-    """Give the service of a row that has the shown columns, and maybe others."""
-    shown = row._mapping  # noqa: SLF001  # SQLAlchemy's public name for it
-    values = {column.name: shown[column.name] for column in COLUMNS}
-    own = {"state": ServiceState(row.state), "keywords": tuple(row.keywords)}
-    return Service(**{**values, **own})
+    """Give the service of a row that has the shown columns first, and maybe others."""
+    values = dict(zip(_SHOWN, row, strict=False))
+    values["state"], values["keywords"] = ServiceState(row.state), tuple(row.keywords)
+    return Service(**values)
 
 
 def _searched(service: Service) -> str:

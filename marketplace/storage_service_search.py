@@ -2,60 +2,36 @@
 
 A word is looked for as a LIKE pattern, which the GIN index of trigrams answers. A text that most
 services have would find most of them: only the first matches by the order of registration are
-ranked, which the planner takes from the index of positions where that is less work.
+ranked, which the planner takes from an index that ends with the position where that is less work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    Select,
-    String,
-    and_,
-    case,
-    cast,
-    exists,
-    false,
-    func,
-    literal,
-    or_,
-    select,
-    text,
-    tuple_,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, SMALLINT
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from marketplace.actor import Actor
-from marketplace.partner import PartnerState
 from marketplace.service import VISIBLE, Service, ServiceState
 from marketplace.service_description import pattern
-from marketplace.storage_contract_cover import services_under_contract
-from marketplace.storage_service import COLUMNS, service_of
-from marketplace.storage_tables import INTERFACE_VERSION, PARTNER, SERVICE
-from marketplace.storage_tables_service import SERVICE_HOSTING, SERVICE_WORD
+from marketplace.storage_service import service_of
+from marketplace.storage_service_query import (
+    Relation,
+    services_by_position,
+    services_by_rank,
+)
+from marketplace.storage_service_spelling import Meant, as_written, spelled_alike
 
-#: Matches of a text that are ranked.
-RANKED_MAX = 500
-#: Words of the dictionary that stand in for one that nothing has.
-_ALIKE_MAX = 5
-_TITLE_WEIGHT, _OTHER_WEIGHT = 700, 300
-# A plan made without the words would not know whether they are rare.
-_PLAN_EACH = "SET LOCAL plan_cache_mode = force_custom_plan"
-
-
-class Relation(StrEnum):
-    """What a service is to the partner that searches; the names are those of the proto enum."""
-
-    OFFERED = "OFFERED"
-    CONTRACTED = "CONTRACTED"
-    AVAILABLE = "AVAILABLE"
+_OTHER_WEIGHT = 300
+#: A plan made without the words would not know whether they are rare. The registry is small enough
+#: for memory, where a row costs no more by an index: with the price of a disk the planner reads a
+#: long index to its end rather than the few entries of a category.
+PLAN_EACH = text("""
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+    set_config('random_page_cost', '1.1', true)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,123 +63,66 @@ class ServiceSearch:
         self._actor = actor
 
     async def find(
-        self, criteria: SearchCriteria, page: SearchPage, *, alike: bool
+        self, criteria: SearchCriteria, page: SearchPage, meant: Meant | None = None
     ) -> list[tuple[Service, int]]:
         """Give the services of the page and one more, with their ranks, the best first.
 
-        With `alike` the words of the dictionary that are spelled like the criteria's count.
+        `meant` says for each word of the criteria which words count as it; unset means the word
+        alone.
         """
-        await self._connection.execute(text(_PLAN_EACH))
-        meant: list[tuple[str, ...]] = [(word,) for word in criteria.words]
-        if alike:
-            meant = [await self._alike(word) for word in criteria.words]
-        where = [*self._conditions(criteria), *map(_has_any, meant)]
-        query = _by_rank(where, criteria, page) if criteria.words else _by_position(where, page)
-        rows = (await self._connection.execute(query)).all()
+        meant = as_written(criteria.words) if meant is None else meant
+        if not all(meant):
+            return []
+        await self._connection.execute(PLAN_EACH)
+        made = services_by_rank if criteria.words else services_by_position
+        query = made(criteria.relation, hosted=bool(criteria.hosting_country_code))
+        values = {**self._values(criteria), **_page_values(page), **_word_values(criteria, meant)}
+        rows = (await self._connection.execute(query, values)).all()
         return [(service_of(row), int(row.rank)) for row in rows]
 
-    async def _alike(self, word: str) -> tuple[str, ...]:
-        column = SERVICE_WORD.c.word
-        query = (
-            select(column)
-            .where(column.op("%")(word))
-            .order_by(func.similarity(column, word).desc(), column)
-            .limit(_ALIKE_MAX)
-        )
-        return tuple(await self._connection.scalars(query))
+    async def spelled_alike(self, words: Sequence[str]) -> Meant:
+        """Give which words count as each: itself where a service that the actor sees has it."""
+        return await spelled_alike(self._connection, words, self._actor)
 
-    def _conditions(self, criteria: SearchCriteria) -> list[ColumnElement[bool]]:
-        column = SERVICE.c
-        where: list[ColumnElement[bool]] = []
-        if self._actor.is_partner:
-            visible = column.state.in_([state.value for state in VISIBLE])
-            where.append(visible | (column.provider_id == self._actor.subject_id))
-        if criteria.states:
-            where.append(column.state.in_([state.value for state in criteria.states]))
-        else:
-            where.append(column.state != ServiceState.DELETED.value)
-        if criteria.categories:
-            where.append(column.category.in_(criteria.categories))
-        if criteria.interface_name:
-            where.append(column.interface_name == criteria.interface_name)
-        if criteria.provider_id:
-            where.append(column.provider_id == criteria.provider_id)
-        if criteria.hosting_country_code:
-            where.append(
-                exists().where(
-                    SERVICE_HOSTING.c.service_id == column.service_id,
-                    SERVICE_HOSTING.c.country_code == criteria.hosting_country_code,
-                )
-            )
-        if criteria.relation is not None:
-            where.append(_related(criteria.relation, self._actor.subject_id))
-        return where
+    def _values(self, criteria: SearchCriteria) -> dict[str, object]:
+        """Give the values of the conditions that apply; any other is NULL by itself."""
+        states, categories = [state.value for state in criteria.states], list(criteria.categories)
+        return {
+            "actor_id": self._actor.subject_id,
+            # What goes without saying is not said: the planner would take it for a condition more.
+            "sees_all": not self._actor.is_partner
+            or (bool(criteria.states) and VISIBLE.issuperset(criteria.states)),
+            "any_state": bool(states),
+            **_one_or_several("state", "states", states),
+            **_one_or_several("category", "categories", categories),
+            "interface_name": criteria.interface_name or None,
+            "provider_id": criteria.provider_id or None,
+            "hosting_country_code": criteria.hosting_country_code or None,
+        }
 
 
-def _related(relation: Relation, partner_id: str) -> ColumnElement[bool]:
-    column = SERVICE.c
-    contracted = services_under_contract(partner_id)
-    if relation is Relation.OFFERED:
-        return column.provider_id == partner_id
-    if relation is Relation.CONTRACTED:
-        return column.service_id.in_(contracted)
-    # Each a short list of what is not available, read once: joins would cost a step for each match.
-    inactive = select(PARTNER.c.partner_id).where(PARTNER.c.state != PartnerState.ACTIVE.value)
-    return and_(
-        column.state == ServiceState.PUBLISHED.value,
-        column.provider_id != partner_id,
-        column.service_id.not_in(contracted),
-        column.provider_id.not_in(inactive),
-        tuple_(column.interface_name, column.interface_version).not_in(_not_called(partner_id)),
-    )
+def _one_or_several(one: str, several: str, values: list[str]) -> dict[str, object]:
+    if len(values) == 1:
+        return {one: values[0]}
+    return {several: values or None}
 
 
-def _not_called(partner_id: str) -> Select[Any]:
-    """Give the interfaces that no role of the partner may call; no allowed role means any."""
-    allowed = INTERFACE_VERSION.c.called_by
-    roles = select(PARTNER.c.roles).where(PARTNER.c.partner_id == partner_id).scalar_subquery()
-    return select(INTERFACE_VERSION.c.interface_name, INTERFACE_VERSION.c.version).where(
-        allowed != cast([], ARRAY(SMALLINT)), ~allowed.overlap(roles)
-    )
-
-
-def _has_any(words: Sequence[str]) -> ColumnElement[bool]:
-    return or_(false(), *(SERVICE.c.search_text.like(pattern(word)) for word in words))
-
-
-def _by_position(where: list[ColumnElement[bool]], page: SearchPage) -> Select[Any]:
-    query = select(*COLUMNS, literal(0).label("rank")).where(*where)
+def _page_values(page: SearchPage) -> dict[str, object]:
+    values: dict[str, object] = {"size": page.size + 1}
     if page.after is not None:
-        query = query.where(SERVICE.c.position > page.after[1])
-    return query.order_by(SERVICE.c.position).limit(page.size + 1)
+        values["after_rank"], values["after_position"] = page.after
+    return values
 
 
-def _by_rank(
-    where: list[ColumnElement[bool]], criteria: SearchCriteria, page: SearchPage
-) -> Select[Any]:
-    others = SERVICE.c.category + " " + func.array_to_string(SERVICE.c.keywords, " ")
-    found = (
-        select(SERVICE.c.position, SERVICE.c.title, others.label("others"))
-        .where(*where)
-        .order_by(SERVICE.c.position)
-        .limit(RANKED_MAX)
-        .subquery("found")
-    )
-    words = literal(" ".join(criteria.words), String)
-    fit = func.word_similarity(words, found.c.title) * _TITLE_WEIGHT
-    each = _OTHER_WEIGHT // len(criteria.words)
-    for word in criteria.words:
-        fit += case((found.c.others.icontains(word), each), else_=0)
-    ranked = select(found.c.position, cast(fit, Integer).label("rank")).subquery("ranked")
-    rank, position = ranked.c.rank, ranked.c.position
-    shown = select(rank, position)
-    if page.after is not None:
-        last_rank, last_position = page.after
-        behind = case((rank == last_rank, position > last_position), else_=rank < last_rank)
-        shown = shown.where(behind)
-    best = shown.order_by(rank.desc(), position).limit(page.size + 1).subquery("best")
-    return (
-        select(*COLUMNS, best.c.rank)
-        .join(best, best.c.position == SERVICE.c.position)
-        .order_by(best.c.rank.desc(), best.c.position)
-    )
+def _word_values(criteria: SearchCriteria, meant: Meant) -> dict[str, object]:
+    if not criteria.words:
+        return {}
+    values: dict[str, object] = {
+        "phrase": " ".join(criteria.words),
+        "word_weight": _OTHER_WEIGHT // len(criteria.words),
+    }
+    for index, (word, alike) in enumerate(zip(criteria.words, meant, strict=True)):
+        values[f"word_{index}"] = f"%{word}%"
+        for place, each in enumerate(alike):
+            values[f"pattern_{index}_{place}"] = pattern(each)
+    return values

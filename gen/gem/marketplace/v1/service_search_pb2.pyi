@@ -72,7 +72,8 @@ class SearchServicesRequest(_message.Message):
     text: _builtins.str
     """Words, each of which stands in title, keywords, category or description: words of one or two
     letters as they are, longer ones also as parts of words. Where nothing has all of them, words
-    that are spelled alike count. Empty means that the text does not matter. At most eight words.
+    that are spelled alike count for each that no service has which the caller may see; the others
+    stand for themselves. Empty means that the text does not matter. At most eight words.
     """
     interface_name: _builtins.str
     """Only services of this interface. Empty means of any."""
@@ -154,7 +155,7 @@ class SearchServicesResponse(_message.Message):
     SPELLED_ALIKE_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     spelled_alike: _builtins.bool
-    """True when nothing had the words as they are and words spelled alike were taken."""
+    """True when nothing had the words as they are and words spelled alike were taken for some."""
     @_builtins.property
     def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundService]:
         """The services of the page. Empty where nothing meets the criteria: who shows it to people says
