@@ -29,6 +29,8 @@ _ACCEPTING = 64
 _NEVER_S = 1e11
 #: Events that the loop takes before it lets others have their turn.
 _EVENTS_AT_ONCE = 128
+#: Times that the loop looks for another event before the thread waits for one.
+_LOOKS = 1
 #: A deadline that has passed: take what is there.
 _AT_ONCE = 0.0
 #: Longest wait for cancelled calls to end.
@@ -137,12 +139,29 @@ class CoreListener:
             if event is not None and event.completion_type != _OPERATION_COMPLETE:
                 if event.completion_type == _QUEUE_SHUTDOWN:
                     self._ended = True
-                break
-        else:
+                    self._drained.release()
+                else:
+                    self.loop.call_soon(self._look_again, _LOOKS)
+                return
+        self._first = event
+        self.loop.call_soon(self._deliver)
+
+    def _look_again(self, looks: int) -> None:
+        """Look whether events came while the loop did other things; else the thread waits for one.
+
+        A thread that wakes the loop costs two turns of the interpreter lock, a look one call.
+        """
+        event = self._next(_AT_ONCE)
+        if event is None or event.completion_type == _OPERATION_COMPLETE:
             self._first = event
-            self.loop.call_soon(self._deliver)
-            return
-        self._drained.release()
+            self._deliver()
+        elif event.completion_type == _QUEUE_SHUTDOWN:
+            self._ended = True
+            self._drained.release()
+        elif looks > 1:
+            self.loop.call_soon(self._look_again, looks - 1)
+        else:
+            self._drained.release()
 
     def _handle(self, event: Any) -> None:
         try:
@@ -253,10 +272,10 @@ class CoreContext:
         if not await self._writer:
             raise grpc.aio.UsageError("the call has ended")
 
-    def auth_context(self) -> Any:
-        """Give the properties of the connection's other end."""
-        properties = cygrpc.auth_context(self._call).items()
-        return {name.decode(): values for name, values in properties}
+    def peer_certificate(self) -> bytes | None:
+        """Give the certificate of the connection's other end, in PEM; None where it has none."""
+        found: Sequence[bytes] | None = cygrpc.auth_context(self._call).get(_CERTIFICATE)
+        return found[0] if found else None
 
     def time_remaining(self) -> float | None:
         """Give the seconds until the caller's deadline; None where it set none."""
@@ -340,5 +359,6 @@ class CoreContext:
 
 
 _EOF = grpc.aio.EOF
+_CERTIFICATE = b"x509_pem_cert"
 _QUEUE_SHUTDOWN = cygrpc.CompletionType.queue_shutdown
 _OPERATION_COMPLETE = cygrpc.CompletionType.operation_complete

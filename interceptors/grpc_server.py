@@ -176,12 +176,11 @@ class GrpcServer:
         texts = dict(metadata)
         for key in RESERVED_METADATA:
             texts.pop(key, None)
-        certificates = cast("Sequence[bytes]", context.auth_context().get("x509_pem_cert"))
         return Call(
             wire=wire,
             method=method,
             metadata=texts,
-            peer_certificate=certificates[0] if certificates else None,
+            peer_certificate=cast("CoreContext", context).peer_certificate(),
             call_id=new_call_id(started_ns),
             started_ns=started_ns,
             started_s=started_s,

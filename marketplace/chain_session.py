@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
 from hashlib import sha256
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from marketplace.log_chain import DAY_NS, NONCE_BYTES, record_bytes, timestamp
+from marketplace.log_chain import DAY_NS, NONCE_BYTES, record_bytes
 from marketplace.log_connection import Connection
 from marketplace.router.target import TransactionEntry
 from marketplace.storage_log_chain import close_chain, open_chain, release_chain
@@ -25,9 +24,6 @@ from marketplace.storage_log_chain import close_chain, open_chain, release_chain
 #: Days whose chains a session keeps open; beyond, the one that was opened first is given up, unless
 #: what is written at the moment needs it.
 MOST_DAYS = 8
-_STARTED = TransactionEntry._fields.index("started_ns")
-_BEHIND = _STARTED + 1
-_EPOCH = timestamp(0)
 _DAY_US = DAY_NS // 1000
 _sequence_bytes = Struct(">q").pack
 
@@ -38,6 +34,19 @@ class Head(NamedTuple):
     chain_id: UUID
     sequence: int
     hash: bytes
+
+
+class Placed(NamedTuple):
+    """An entry with its place in a chain; its start and when it was recorded in microseconds."""
+
+    entry: TransactionEntry
+    started_us: int
+    recorded_us: int
+    chain_id: UUID
+    sequence: int
+    nonce: bytes
+    record_hash: bytes
+    chain_hash: bytes
 
 
 class ChainSession:
@@ -84,21 +93,19 @@ class ChainSession:
             await close_chain(connection, chain_id)
         self._held.clear()
 
-    def rows(self, entries: Sequence[TransactionEntry], worker_id: UUID) -> list[tuple[Any, ...]]:
-        """Give the entries a place each: rows for `CHAINED_COLUMNS`, hashed in this order.
+    def place(self, entries: Sequence[TransactionEntry], worker_id: UUID) -> list[Placed]:
+        """Give the entries a place each, hashed in this order; only of days that are open.
 
-        Only of days that are open. `worker_id` is the worker that asked the providers. Hot path: a
-        few microseconds an entry.
+        `worker_id` is the worker that asked the providers. Hot path: a few microseconds an entry.
         """
         recorded_us, worker = time.time_ns() // 1000, worker_id.bytes
-        recorded_at = timestamp(recorded_us * 1000)
         nonces, at = os.urandom(NONCE_BYTES * len(entries)), 0
-        rows: list[tuple[Any, ...]] = []
+        placed: list[Placed] = []
         today, chain_id, sequence, head = -1, worker_id, 0, b""
         for entry in entries:
             started_us = entry.started_ns // 1000
             if (day := started_us // _DAY_US) != today:
-                if rows:
+                if placed:
                     self._staged[today] = Head(chain_id, sequence, head)
                 today = day
                 chain_id, sequence, head = self._staged.get(day) or self._heads[day]
@@ -107,15 +114,12 @@ class ChainSession:
             hashed = sha256(nonce + record_bytes(entry, started_us, worker, recorded_us)).digest()
             sequence += 1
             head = sha256(head + _sequence_bytes(sequence) + hashed).digest()
-            rows.append(
-                (
-                    *entry[:_STARTED], _EPOCH + timedelta(0, 0, started_us), *entry[_BEHIND:],
-                    worker_id, recorded_at, chain_id, sequence, nonce, hashed, head,
-                )
-            )  # fmt: skip
-        if rows:
+            placed.append(
+                Placed(entry, started_us, recorded_us, chain_id, sequence, nonce, hashed, head)
+            )
+        if placed:
             self._staged[today] = Head(chain_id, sequence, head)
-        return rows
+        return placed
 
     def settle(self) -> None:
         """What was given a place is committed."""

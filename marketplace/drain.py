@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -24,6 +25,7 @@ DEFECTS: tuple[type[Exception], ...] = (
     ValueError,
     TypeError,
     OverflowError,
+    struct.error,
 )
 _CUT_GRACE_S = 0.5
 _log = structlog.get_logger(__name__)

@@ -19,6 +19,16 @@ class Connection(Protocol):
         schema_name: str,
     ) -> str: ...
 
+    async def copy_to_table(
+        self,
+        table_name: str,
+        *,
+        source: bytearray,
+        columns: Sequence[str],
+        schema_name: str,
+        format: str,  # noqa: A002  # asyncpg's name for it
+    ) -> str: ...
+
     async def execute(self, query: str, *arguments: Any) -> str: ...
 
     async def fetch(self, query: str, *arguments: Any) -> Sequence[Any]: ...

@@ -16,7 +16,8 @@ import asyncpg
 
 from gem.mesh.v1.provider_answer_pb2 import AnswerStatus
 from interceptors.call import FailedCall
-from marketplace.chain_session import ChainSession
+from marketplace.chain_session import ChainSession, Placed
+from marketplace.copy_rows import COLUMNS, copied
 from marketplace.log_chain import timestamp
 from marketplace.log_connection import Connection
 from marketplace.router.target import TransactionEntry
@@ -35,7 +36,7 @@ ENTRY_COLUMNS = (
     *TransactionEntry._fields[_STARTED + 1 :],
     "worker_id",
 )
-#: Of an entry with its place in a chain: the rows of `ChainSession.rows`.
+#: Of an entry with its place in a chain.
 CHAINED_COLUMNS = (
     *ENTRY_COLUMNS,
     *("recorded_at", "chain_id", "sequence", "nonce", "record_hash", "chain_hash"),
@@ -116,6 +117,12 @@ def _entry_row(entry: TransactionEntry, worker_id: UUID) -> tuple[Any, ...]:
     return (*entry[:_STARTED], timestamp(entry.started_ns), *entry[_STARTED + 1 :], worker_id)
 
 
+def placed_row(placed: Placed, worker_id: UUID) -> tuple[Any, ...]:
+    """Give the values of `CHAINED_COLUMNS`."""
+    recorded_at = timestamp(placed.recorded_us * 1000)
+    return (*_entry_row(placed.entry, worker_id), recorded_at, *placed[3:])
+
+
 def _failed_row(failed: FailedCall, worker_id: UUID) -> tuple[Any, ...]:
     return (
         failed.call_id,
@@ -159,9 +166,11 @@ async def _write_kinds(
             schema_name=SCHEMA,
         )
     if batch.finals:
-        await _copy_chained(connection, chains.rows(batch.finals, worker_id))
+        await _copy_placed(connection, chains.place(batch.finals, worker_id), worker_id)
     if batch.resolutions:
-        await connection.execute(_RESOLVE, *_columns(chains.rows(batch.resolutions, worker_id)))
+        placed = chains.place(batch.resolutions, worker_id)
+        rows = [placed_row(each, worker_id) for each in placed]
+        await connection.execute(_RESOLVE, *_columns(rows))
     if batch.failed:
         await connection.copy_records_to_table(
             "failed_call",
@@ -171,9 +180,15 @@ async def _write_kinds(
         )
 
 
-async def _copy_chained(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
-    await connection.copy_records_to_table(
-        "service_transaction", records=rows, columns=CHAINED_COLUMNS, schema_name=SCHEMA
+async def _copy_placed(connection: Connection, placed: Sequence[Placed], worker_id: UUID) -> None:
+    if connection.is_closed():  # asyncpg looks for this only on its other way
+        raise asyncpg.InterfaceError("the connection was lost before")
+    await connection.copy_to_table(
+        "service_transaction",
+        source=copied(placed, worker_id),
+        columns=COLUMNS,
+        schema_name=SCHEMA,
+        format="binary",
     )
 
 
@@ -235,7 +250,7 @@ async def put_results(
     if older:
         await connection.execute(_SUPERSEDE, *_columns(older))
     if news:
-        await _copy_chained(connection, chains.rows(news, worker_id))
+        await _copy_placed(connection, chains.place(news, worker_id), worker_id)
     return len(news)
 
 

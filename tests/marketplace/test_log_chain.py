@@ -144,14 +144,14 @@ async def test_a_session_writes_one_chain_for_each_day_in_the_order_given(log_ur
     async with connected(log_url) as connection:
         session = ChainSession(uuid4())
         await session.open(connection, entries)
-        made = session.rows(entries[:3], uuid4())
+        made = session.place(entries[:3], uuid4())
         session.settle()
-        made += session.rows(entries[3:], uuid4())
-    places = [(row[-5], row[-4]) for row in made]
+        made += session.place(entries[3:], uuid4())
+    places = [(each.chain_id, each.sequence) for each in made]
     first, second = places[0][0], places[1][0]
     assert first != second
     assert places == [(first, 1), (second, 1), (first, 2), (second, 2), (second, 3)]
-    assert len({row[-3] for row in made}) == len(made), "each has its own nonce"
+    assert len({each.nonce for each in made}) == len(made), "each has its own nonce"
 
 
 async def test_what_was_not_committed_leaves_its_place_to_the_next(log_url: str) -> None:
@@ -161,10 +161,10 @@ async def test_what_was_not_committed_leaves_its_place_to_the_next(log_url: str)
         await session.open(connection, entries)
         with suppress(ConnectionError):
             async with session.transaction(connection):
-                session.rows(entries, uuid4())
+                session.place(entries, uuid4())
                 raise ConnectionError
-        (row,) = session.rows(entries[:1], uuid4())
-    assert row[-4] == 1
+        (placed,) = session.place(entries[:1], uuid4())
+    assert placed.sequence == 1
 
 
 async def test_after_a_write_of_unknown_outcome_another_chain_begins(log_url: str) -> None:
@@ -173,13 +173,13 @@ async def test_after_a_write_of_unknown_outcome_another_chain_begins(log_url: st
         session = ChainSession(uuid4())
         await session.open(connection, entries)
         with suppress(TimeoutError), session.statement():
-            (first,) = session.rows(entries, uuid4())
+            (first,) = session.place(entries, uuid4())
             raise TimeoutError
         await session.open(connection, entries)
-        (second,) = session.rows(entries, uuid4())
+        (second,) = session.place(entries, uuid4())
         assert len(session.held) == 2
-    assert (first[-4], second[-4]) == (1, 1)
-    assert first[-5] != second[-5]
+    assert (first.sequence, second.sequence) == (1, 1)
+    assert first.chain_id != second.chain_id
 
 
 async def test_a_session_keeps_a_bounded_number_of_days_open(log_url: str) -> None:
@@ -190,7 +190,7 @@ async def test_a_session_keeps_a_bounded_number_of_days_open(log_url: str) -> No
             await session.open(connection, [entry])
         assert len(session.held) == MOST_DAYS
         await session.open(connection, entries)
-        assert len(session.rows(entries, uuid4())) == len(entries), "one write may need more"
+        assert len(session.place(entries, uuid4())) == len(entries), "one write may need more"
         session.restore()
         await session.close(connection)
         assert session.held == frozenset()

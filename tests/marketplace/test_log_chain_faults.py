@@ -160,8 +160,8 @@ class Deaf:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    async def copy_records_to_table(self, table: str, **keywords: Any) -> str:
-        done = await self._connection.copy_records_to_table(table, **keywords)
+    async def copy_to_table(self, table: str, **keywords: Any) -> str:
+        done = await self._connection.copy_to_table(table, **keywords)
         if not self._hears:
             self._hears.append(True)
             raise TimeoutError

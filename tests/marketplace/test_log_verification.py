@@ -12,7 +12,7 @@ from marketplace.log_chain import DAY_NS, link
 from marketplace.log_heads import ChainHead, Heads
 from marketplace.log_verification import BreakKind
 from marketplace.storage_log_verification import LogVerification, reading
-from marketplace.storage_transaction_write import CHAINED_COLUMNS, ENTRY_COLUMNS
+from marketplace.storage_transaction_write import CHAINED_COLUMNS, ENTRY_COLUMNS, placed_row
 from tests.log_chains import (
     a_whole_log,
     breaks_of,
@@ -105,9 +105,10 @@ async def test_a_change_with_all_its_own_hashes_renewed_is_found(log_url: str) -
     async with connected(log_url) as connection:
         session = ChainSession(uuid4())
         await session.open(connection, [content])
-        (made,) = session.rows([content], uuid4())
+        worker_id = uuid4()
+        (made,) = session.place([content], worker_id)
         await session.close(connection)
-    forged = dict(zip(CHAINED_COLUMNS, made, strict=True))
+    forged = dict(zip(CHAINED_COLUMNS, placed_row(made, worker_id), strict=True))
     forged |= {"chain_id": chain[2]["chain_id"], "sequence": 3}
     forged["chain_hash"] = link(chain[1]["chain_hash"], 3, forged["record_hash"])
     await _replace(log_url, chain[2], forged)
@@ -143,8 +144,8 @@ async def _make_anew(url: str) -> None:
             started_ns = int(values["started_at"].timestamp() * 10**6) * 1000
             entry = entry_of(**kept | {"started_ns": started_ns, "value_micros": 1})
             await session.open(connection, [entry])
-            (made,) = session.rows([entry], values["worker_id"])
-            forged = dict(zip(CHAINED_COLUMNS, made, strict=True))
+            (made,) = session.place([entry], values["worker_id"])
+            forged = dict(zip(CHAINED_COLUMNS, placed_row(made, values["worker_id"]), strict=True))
             forged |= {"chain_id": row["chain_id"], "sequence": row["sequence"]}
             head = link(head, row["sequence"], forged["record_hash"])
             await _replace(url, row, forged | {"chain_hash": head})
@@ -234,10 +235,10 @@ async def test_an_entry_without_a_place_is_found_unless_it_is_older_than_the_cha
     async with connected(log_url) as connection:
         session = ChainSession(uuid4())
         await session.open(connection, older)
-        made = session.rows(older, uuid4())
+        made = session.place(older, uuid4())
         await connection.copy_records_to_table(
             "service_transaction",
-            records=[row[: len(ENTRY_COLUMNS)] for row in made],
+            records=[placed_row(each, uuid4())[: len(ENTRY_COLUMNS)] for each in made],
             columns=ENTRY_COLUMNS,
             schema_name="marketplace",
         )

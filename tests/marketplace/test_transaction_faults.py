@@ -231,6 +231,9 @@ class Unreliable:
     async def copy_records_to_table(self, *arguments: Any, **keywords: Any) -> Any:
         return await self._at_random(self._connection.copy_records_to_table(*arguments, **keywords))
 
+    async def copy_to_table(self, *arguments: Any, **keywords: Any) -> Any:
+        return await self._at_random(self._connection.copy_to_table(*arguments, **keywords))
+
     async def execute(self, *arguments: Any) -> Any:
         return await self._at_random(self._connection.execute(*arguments))
 
