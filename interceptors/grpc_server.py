@@ -18,7 +18,7 @@ import structlog
 from foundation.errors import MarketError, status_of
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from interceptors.call import Call, Handler, new_call_id
-from interceptors.core_listener import CoreListener
+from interceptors.core_listener import CoreContext, CoreListener
 from interceptors.grpc_wire import ByteBudget, GrpcWire
 from interceptors.live_calls import LiveCalls
 from interceptors.status import budget_exceeded, internal_error, settle_cancellation

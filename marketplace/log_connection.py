@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Connection(Protocol):
@@ -23,10 +23,10 @@ class Connection(Protocol):
         self,
         table_name: str,
         *,
-        source: bytearray,
+        source: Any,
         columns: Sequence[str],
         schema_name: str,
-        format: str,  # noqa: A002  # asyncpg's name for it
+        format: Literal["binary"],  # noqa: A002  # asyncpg's name for it
     ) -> str: ...
 
     async def execute(self, query: str, *arguments: Any) -> str: ...

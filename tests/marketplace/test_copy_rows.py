@@ -34,9 +34,8 @@ async def stored(url: str, placed: list[Placed], worker_id: UUID) -> list[tuple[
         await connection.execute(
             "CREATE TEMPORARY TABLE copied (LIKE marketplace.service_transaction)"
         )
-        await connection.copy_to_table(
-            "copied", source=copied(placed, worker_id), columns=COLUMNS, format="binary"
-        )
+        source: Any = copied(placed, worker_id)  # the stubs know nothing of buffers
+        await connection.copy_to_table("copied", source=source, columns=COLUMNS, format="binary")
         return [tuple(row) for row in await connection.fetch(f"SELECT {names} FROM copied")]
 
 
