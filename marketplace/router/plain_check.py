@@ -38,6 +38,9 @@ class Shown:
     #: Their values, as `columns` describes.
     columns: Any
     has_unknown_fields: bool
+    #: Those that were looked at, by field and field inside it, as lists: reading them takes longer
+    #: than looking at them.
+    read: Mapping[str, Any]
 
 
 class PlainCheck(Protocol):
@@ -90,24 +93,33 @@ class _PlaceCheck:
     counts: bool
 
     def has_unknown_fields(
-        self, columns: Any, count: int, elements: _Elements, longest_bytes: int
+        self,
+        columns: Any,
+        count: int,
+        elements: _Elements,
+        longest_bytes: int,
+        read: dict[str, Any],
     ) -> bool:
         """Check the elements at this place; say whether any has unknown fields.
 
-        `count` is their number where that matters; none is longer than `longest_bytes`. Raises
-        `_Doubt`.
+        `count` is their number where that matters; none is longer than `longest_bytes`. What was
+        looked at is added to `read`. Raises `_Doubt`.
         """
         found_unknown = len(UnknownFieldSet(columns)) > 0
         needed = 0
         known = self.columns
-        for described, values in columns.ListFields():
-            column = known.get(described.name)
+        for described, container in columns.ListFields():
+            name = described.name
+            column = known.get(name)
             if column is None:
                 continue
             if column.inside is not None:
-                inside = _look_inside(column, values, count, elements, longest_bytes)
+                below: dict[str, Any] = {}
+                read[name] = below
+                inside = _look_inside(column, container, count, elements, longest_bytes, below)
                 found_unknown = found_unknown or inside
             else:
+                read[name] = values = container[:]
                 if column.holds is not None and not column.holds(values):
                     raise _Doubt
                 if column.is_needed and len(values) != count:
@@ -152,7 +164,12 @@ _NOT_READ = _Elements(())
 
 
 def _look_inside(
-    column: _Column, columns: Any, count: int, elements: _Elements, longest_bytes: int
+    column: _Column,
+    columns: Any,
+    count: int,
+    elements: _Elements,
+    longest_bytes: int,
+    read: dict[str, Any],
 ) -> bool:
     """Check a message field that has columns itself; say whether it has unknown fields."""
     check = column.inside
@@ -162,12 +179,12 @@ def _look_inside(
         if check.counts or column.bounds is not None:
             found = _check_lengths(column, elements.all())
         below = _Elements(None, elements, column.read)
-        return check.has_unknown_fields(columns, found, below, longest_bytes)
+        return check.has_unknown_fields(columns, found, below, longest_bytes, read)
     if column.is_needed or check.counts:
         found = _how_many(column, columns, count, elements)
         if column.is_needed and found != count:
             raise _Doubt
-    return check.has_unknown_fields(columns, found, _NOT_READ, longest_bytes)
+    return check.has_unknown_fields(columns, found, _NOT_READ, longest_bytes, read)
 
 
 def _how_many(column: _Column, columns: Any, count: int, elements: _Elements) -> int:
@@ -188,8 +205,10 @@ def _are_short(column: _Column, values: Any, longest_bytes: int) -> bool:
     if len(values) <= high:
         return True
     # Each text or message takes its own length and at least two bytes more, each number one.
-    is_sized = isinstance(values[0], (bytes, str))
-    taken = min(map(len, values)) + 2 if is_sized else 1
+    taken = 1
+    if isinstance(values[0], (bytes, str)):
+        shortest = getattr(column.holds, "shortest", None)
+        taken = (min(map(len, values)) if shortest is None else shortest) + 2
     return longest_bytes // taken <= high
 
 
@@ -216,10 +235,11 @@ def compile_plain_check(response: Descriptor, validator: Validator) -> PlainChec
         try:
             found = columns.FromString(raw)
             elements = _Elements(messages)
-            unknown = check.has_unknown_fields(found, len(messages), elements, longest_bytes)
+            read: dict[str, Any] = {}
+            unknown = check.has_unknown_fields(found, len(messages), elements, longest_bytes, read)
         except (_Doubt, DecodeError, CompilationError, EvaluationError):
             return None
-        return Shown(found, unknown)
+        return Shown(found, unknown, read)
 
     return plain_check
 

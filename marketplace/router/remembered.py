@@ -20,6 +20,8 @@ class Remembered:
     def __init__(self, are_valid: Callable[[Collection[Any]], bool]) -> None:
         self._are_valid = are_valid
         self._valid: set[Any] = set()
+        #: No value that was ever found valid is shorter; None where values have no length.
+        self.shortest: int | None = None
 
     def __call__(self, values: Iterable[Any]) -> bool:
         """Say whether all values are valid."""
@@ -30,7 +32,10 @@ class Remembered:
         if not self._are_valid(fresh):
             return False
         for value in fresh:
-            if not isinstance(value, (str, bytes)) or len(value) <= LENGTH_MAX:
+            is_sized = isinstance(value, (str, bytes))
+            if is_sized and (self.shortest is None or len(value) < self.shortest):
+                self.shortest = len(value)
+            if not is_sized or len(value) <= LENGTH_MAX:
                 if len(known) >= ENTRIES_MAX:
                     known.clear()
                 known.add(value)

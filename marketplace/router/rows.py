@@ -51,11 +51,12 @@ class RowsPlan:
         shown = check(raw, messages, max(map(len, rows), default=0))
         if shown is None:
             return None
-        columns = getattr(shown.columns, self.list_plan.field)
+        field = self.list_plan.field
+        columns = getattr(shown.columns, field)
         if shown.has_unknown_fields or any(getattr(columns, name) for name in self.stamps):
             self._clean(messages)
             raw, rows = self._rows(messages)
-        found = _Found(self, columns, messages, targets)
+        found = _Found(self, columns, shown.read.get(field, {}), messages, targets)
         suffixes = found.of_all(
             [self.suffix(target.provider_id, target.contract_id) for target in targets]
         )
@@ -100,10 +101,17 @@ class _Found:
     """The elements of all answers, by value."""
 
     def __init__(
-        self, plan: RowsPlan, columns: Any, messages: Sequence[Any], targets: Sequence[Target]
+        self,
+        plan: RowsPlan,
+        columns: Any,
+        read: Mapping[str, Any],
+        messages: Sequence[Any],
+        targets: Sequence[Target],
     ) -> None:
+        """`read` has the values that were read already, as `plain_check.Shown` does."""
         self._plan = plan
         self._columns = columns
+        self._read = read
         self._lists = [getattr(message, plan.list_plan.field) for message in messages]
         self._counts = list(map(len, self._lists))
         self._targets = targets
@@ -134,7 +142,9 @@ class _Found:
                 target.provider_id if is_provider else target.contract_id
                 for target in self._targets
             )
-        values: list[Any] = getattr(self._columns, name)[:]
+        values: list[Any] | None = self._read.get(name)
+        if values is None:
+            values = getattr(self._columns, name)[:]
         # An element adds one value or, where it is zero or empty, none.
         if len(values) == sum(self._counts):
             return values

@@ -128,8 +128,7 @@ def _integers(rules: Any, names: Set[str]) -> ValuesCheck | None:
         return None  # protovalidate takes a range that is turned round for its outside
 
     def check(values: Any) -> bool:
-        numbers: list[int] = values[:]
-        return min(numbers) >= low and max(numbers) <= high
+        return bool(min(values) >= low and max(values) <= high)
 
     return check
 
