@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
+from itertools import repeat
+
+#: Ports that are not given twice.
+_LATELY = 1000
+_given: deque[int] = deque(maxlen=_LATELY)
 
 
 def hold_port(host: str, port: int) -> socket.socket:
@@ -22,8 +28,12 @@ def hold_port(host: str, port: int) -> socket.socket:
 
 
 def free_port(host: str = "127.0.0.1", wished: int = 0) -> int:
-    """Give a port that nobody uses at this moment: the wished one if that is free."""
-    for port in (wished, 0):
+    """Give a port that nobody uses at this moment: the wished one if that is free.
+
+    Any other is none of those that this process was given lately: who got it may not listen yet,
+    and two listeners of gRPC share a port without a word.
+    """
+    for port in (wished, *repeat(0, 2 * _LATELY)):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             # A port whose last connections linger is free for the next listener.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -32,5 +42,7 @@ def free_port(host: str = "127.0.0.1", wished: int = 0) -> int:
             except OSError:
                 continue
             found: int = probe.getsockname()[1]
+        if found == wished or found not in _given:
+            _given.append(found)
             return found
     raise OSError("no port is free")

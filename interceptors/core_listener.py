@@ -29,8 +29,6 @@ _ACCEPTING = 64
 _NEVER_S = 1e11
 #: Events that the loop takes before it lets others have their turn.
 _EVENTS_AT_ONCE = 128
-#: Times that the loop looks for another event before the thread waits for one.
-_LOOKS = 1
 #: A deadline that has passed: take what is there.
 _AT_ONCE = 0.0
 #: Longest wait for cancelled calls to end.
@@ -139,29 +137,12 @@ class CoreListener:
             if event is not None and event.completion_type != _OPERATION_COMPLETE:
                 if event.completion_type == _QUEUE_SHUTDOWN:
                     self._ended = True
-                    self._drained.release()
-                else:
-                    self.loop.call_soon(self._look_again, _LOOKS)
-                return
-        self._first = event
-        self.loop.call_soon(self._deliver)
-
-    def _look_again(self, looks: int) -> None:
-        """Look whether events came while the loop did other things; else the thread waits for one.
-
-        A thread that wakes the loop costs two turns of the interpreter lock, a look one call.
-        """
-        event = self._next(_AT_ONCE)
-        if event is None or event.completion_type == _OPERATION_COMPLETE:
-            self._first = event
-            self._deliver()
-        elif event.completion_type == _QUEUE_SHUTDOWN:
-            self._ended = True
-            self._drained.release()
-        elif looks > 1:
-            self.loop.call_soon(self._look_again, looks - 1)
+                break
         else:
-            self._drained.release()
+            self._first = event
+            self.loop.call_soon(self._deliver)
+            return
+        self._drained.release()
 
     def _handle(self, event: Any) -> None:
         try:
