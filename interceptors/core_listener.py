@@ -29,6 +29,9 @@ _ACCEPTING = 64
 _NEVER_S = 1e11
 #: Events that the loop takes before it lets others have their turn.
 _EVENTS_AT_ONCE = 128
+#: From so many calls in flight on the loop looks for events itself, so much later.
+_BUSY_CALLS = 8
+_LOOK_AFTER_S = 0.001
 #: A deadline that has passed: take what is there.
 _AT_ONCE = 0.0
 #: Longest wait for cancelled calls to end.
@@ -59,6 +62,8 @@ class CoreListener:
         self._first: Any = None
         self._drained = threading.Semaphore(0)
         self._ended = False
+        #: Whether the loop has looked in vain since the last event.
+        self._has_looked = False
         self._stopping = False
         self._shut_down: asyncio.Future[None] = self.loop.create_future()
         self._calls: set[CoreContext] = set()
@@ -135,14 +140,34 @@ class CoreListener:
             self._handle(event)
             event = self._next(_AT_ONCE)
             if event is not None and event.completion_type != _OPERATION_COMPLETE:
-                if event.completion_type == _QUEUE_SHUTDOWN:
-                    self._ended = True
-                break
-        else:
-            self._first = event
-            self.loop.call_soon(self._deliver)
+                self._wait(event)
+                return
+        self._first = event
+        self.loop.call_soon(self._deliver)
+
+    def _wait(self, nothing: Any) -> None:
+        """Have more events fetched when there are some: by the thread, unless there is much to do.
+
+        Each time that the thread wakes the loop they hand the interpreter over twice, which costs
+        more than looking for events a little later, and finding several.
+        """
+        if nothing.completion_type == _QUEUE_SHUTDOWN:
+            self._ended = True
+        elif len(self._calls) >= _BUSY_CALLS and not self._has_looked:
+            self._has_looked = True
+            self.loop.call_later(_LOOK_AFTER_S, self._look)
             return
+        self._has_looked = False
         self._drained.release()
+
+    def _look(self) -> None:
+        event = self._next(_AT_ONCE)
+        if event is None or event.completion_type == _OPERATION_COMPLETE:
+            self._has_looked = False
+            self._first = event
+            self._deliver()
+        else:
+            self._wait(event)
 
     def _handle(self, event: Any) -> None:
         try:

@@ -1,0 +1,86 @@
+"""How the listener gets its events while many calls are in flight, and while they all are idle."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from interceptors import core_listener
+from interceptors.call import Call, read_single
+from interceptors.core_listener import CoreListener
+from tests.identities import Identity, MakeIdentity
+from tests.interceptors.support import channel, eventually, listening
+
+ECHO, HOLD = "/gem.test.v1.Raw/Echo", "/gem.test.v1.Raw/Hold"
+#: Enough for the loop to look for events itself.
+MANY = 2 * core_listener._BUSY_CALLS
+
+
+class Server:
+    """Answers one method at once, and the other when it is let go."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, call: Call) -> None:
+        message = await read_single(call)
+        if call.method == HOLD:
+            self.held += 1
+            await self.go.wait()
+        await call.wire.write(b"+" + message)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Give the deadlines of all looks for events since."""
+    made: list[float | None] = []
+    plain = CoreListener._next
+
+    def counted(listener: CoreListener, deadline_s: float | None) -> Any:
+        made.append(deadline_s)
+        return plain(listener, deadline_s)
+
+    monkeypatch.setattr(CoreListener, "_next", counted)
+    return made
+
+
+async def test_many_idle_calls_cost_no_look_and_the_next_call_is_answered(
+    marketplace_identity: Identity, make_identity: MakeIdentity, looks: list[float | None]
+) -> None:
+    server = Server()
+    async with (
+        listening(server, marketplace_identity, None, lambda _: True) as market,
+        channel(market.port, make_identity("acme")) as to,
+    ):
+        held = [asyncio.ensure_future(to.unary_unary(HOLD)(b"h", timeout=20)) for _ in range(MANY)]
+        await eventually(lambda: server.held == MANY)
+        await asyncio.sleep(0.1)
+        looks.clear()
+        await asyncio.sleep(0.3)
+        assert len(looks) < 10, "the thread waits, and nobody looks every millisecond"
+        for number in range(20):
+            message = str(number).encode()
+            assert await to.unary_unary(ECHO)(message, timeout=5) == b"+" + message
+        server.go.set()
+        assert await asyncio.gather(*held) == [b"+h"] * MANY
+
+
+async def test_a_busy_loop_looks_for_events_itself(
+    marketplace_identity: Identity, make_identity: MakeIdentity, looks: list[float | None]
+) -> None:
+    async with (
+        listening(Server(), marketplace_identity, None, lambda _: True) as market,
+        channel(market.port, make_identity("acme")) as to,
+    ):
+        one = to.unary_unary(ECHO)
+        assert await one(b"first", timeout=5) == b"+first"
+        looks.clear()
+        for _ in range(10):
+            answers = await asyncio.gather(*(one(b"m", timeout=5) for _ in range(10 * MANY)))
+            assert answers == [b"+m"] * (10 * MANY)
+    waits = looks.count(None)
+    assert waits < 10 * MANY, "a thread that waited for every call's events would wait far more"
+    assert len(looks) > 10 * waits
