@@ -180,7 +180,11 @@ async def test_a_load_that_breaks_off_or_hangs_leaves_no_part_of_an_atomic_one(
     call = house.contracts.LoadCustomerContracts(hanging(), metadata=metadata, timeout=1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         _ = [answer async for answer in call]
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # The clearing house's work ends with the call's time, and either of the two says so first.
+    assert caught.value.code() in {
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNAVAILABLE,
+    }
     assert await held_ids(house) == []
     assert statuses(await house.load([customer(2)], atomic=True)) == ["CRE"]
     staged = await house.pool.fetchval("SELECT count(*) FROM clearinghouse.staged_contract")

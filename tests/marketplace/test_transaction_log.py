@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
+from marketplace.durable_writer import WriterLimits
 from marketplace.group_commit import GroupLimits
 from marketplace.transaction_log import (
     DurableTransactionLog,
@@ -133,8 +134,11 @@ async def test_an_intent_is_there_before_its_result_and_gone_with_it(
     log_url: str, tmp_path: Path
 ) -> None:
     intents = [entry_of(status=0) for _ in range(3)]
-    # Nobody here dies: a pause of this process must not look like it.
-    async with running(log_on(log_url, tmp_path, LogLimits())) as log:
+    # Nobody here dies, and no database is away: a pause of this machine must not look like it.
+    patient = WriterLimits(write_timeout_s=20, connect_timeout_s=20)
+    async with running(
+        log_on(log_url, tmp_path, LogLimits(writer=patient, start_wait_s=20))
+    ) as log:
         await log.intend(intents)
         assert len(await rows(log_url, "transaction_intent")) == 3
         assert await rows(log_url) == []
