@@ -64,6 +64,8 @@ class DurableWriter:
         self._turn = asyncio.Lock()
         self._away = asyncio.Event()
         self._away.set()
+        #: The other way round.
+        self._back = asyncio.Event()
         self.spilled = 0
         self.drained = 0
 
@@ -98,7 +100,16 @@ class DurableWriter:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+        self._back.clear()
         self._away.set()
+
+    async def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until records go to the database; False where that takes longer."""
+        try:
+            await asyncio.wait_for(self._back.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
 
     async def return_to_database(self) -> None:
         """Connect, drain the spill, and write to PostgreSQL from now on; raises if it is away."""
@@ -113,6 +124,7 @@ class DurableWriter:
                     await self._drain(connection, limits.write_timeout_s, chains)
                 self._connection, self._chains = connection, chains
                 self._away.clear()
+                self._back.set()
         except BaseException:
             connection.terminate()
             raise

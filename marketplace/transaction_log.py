@@ -122,7 +122,11 @@ class DurableTransactionLog:
         if self._observe is not None:
             self._tasks.append(asyncio.create_task(self._report(self._observe)))
         self._closed = False
-        if not await self._housekeeping.wait_ready(limits.start_wait_s):
+        ready = await asyncio.gather(
+            self._housekeeping.wait_ready(limits.start_wait_s),
+            self._writer.wait_ready(limits.start_wait_s),
+        )
+        if not all(ready):
             _log.warning("the transaction log starts without its database, into the spill")
 
     async def intend(self, entries: Sequence[TransactionEntry]) -> None:

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
+from foundation.database import connect_raw
 from foundation.errors import MarketError
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from marketplace.durable_writer import WriterLimits
@@ -271,3 +272,23 @@ async def test_the_observer_is_told_from_the_start(tmp_path: Path) -> None:
     log = DurableTransactionLog(no_database, tmp_path / "spill", NOWHERE, observe=seen.append)
     async with running(log):
         await eventually(lambda: bool(seen), 5)
+
+
+async def test_a_log_has_started_when_its_writer_has_a_connection_too(
+    log_url: str, tmp_path: Path
+) -> None:
+    """Else the first entries would go the long way through the spill."""
+    made = 0
+
+    async def connect() -> asyncpg.Connection:
+        nonlocal made
+        made += 1
+        if made > 1:
+            await asyncio.sleep(0.3)
+        return await connect_raw(log_url)
+
+    log = DurableTransactionLog(connect, tmp_path, LogLimits(start_wait_s=10), uuid4())
+    async with running(log):
+        await log.record([entry_of()])
+        assert log.figures().spilled == 0
+    assert made > 1
