@@ -109,6 +109,32 @@ def test_a_rule_across_fields_is_left_to_protovalidate() -> None:
     assert caught.value.reason == ErrorReason.ERROR_REASON_REQUEST_INVALID
 
 
+def test_two_zeros_are_two_values_to_a_rule() -> None:
+    gain = (
+        "double gain = 19 [(buf.validate.field) = "
+        "{ ignore: IGNORE_IF_ZERO_VALUE double: { gt: 0 } }];"
+    )
+    inverse = (
+        'optional double gain = 19 [(buf.validate.field).cel = { id: "i" message: "i" '
+        'expression: "1.0 / this > 0.0" }];'
+    )
+    rules = asking(TYPES.replace(gain, inverse))
+    assert rules.keeps_rules(rules.request_class(items=[PLAIN_ITEM | {"gain": 0.0}]))
+    assert not rules.keeps_rules(rules.request_class(items=[PLAIN_ITEM | {"gain": -0.0}]))
+
+
+def test_a_map_is_in_doubt_and_so_is_a_rule_that_cannot_be_decided() -> None:
+    odd = (
+        'message Mapped { int32 odd = 3 [(buf.validate.field).cel = { id: "o" message: "o" '
+        'expression: "10 / (5 - this) > 0" }];'
+    )
+    ask = rpc(route="ROUTE_ONE", request="Mapped", response="Mapped")
+    rules = method(TYPES.replace("message Mapped {", odd) + service(ask))
+    assert rules.keeps_rules(rules.request_class(odd=1))
+    assert not rules.keeps_rules(rules.request_class(odd=5))
+    assert not rules.keeps_rules(rules.request_class(map={"a": 1}))
+
+
 def test_a_verdict_that_time_changes_is_found_again_every_time() -> None:
     until = (
         "message Found { google.protobuf.Timestamp until = 6 [(buf.validate.field).timestamp = "
