@@ -29,8 +29,10 @@ _ACCEPTING = 64
 _NEVER_S = 1e11
 #: Events that the loop takes before it lets others have their turn.
 _EVENTS_AT_ONCE = 128
-#: From so many calls in flight on the loop looks for events itself, so much later.
+#: From so many calls in flight on the loop looks for events itself, so much later. Only those count
+#: that have just begun: a stream that waits for news would hold up who calls now and then.
 _BUSY_CALLS = 8
+_JUST_BEGUN_S = 0.25
 _LOOK_AFTER_S = 0.001
 #: A deadline that has passed: take what is there.
 _AT_ONCE = 0.0
@@ -67,6 +69,7 @@ class CoreListener:
         self._stopping = False
         self._shut_down: asyncio.Future[None] = self.loop.create_future()
         self._calls: set[CoreContext] = set()
+        self._begun = _Begun()
         self._idle = asyncio.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._take_events, name="grpc core", daemon=True)
@@ -104,6 +107,7 @@ class CoreListener:
     def ended(self, call: CoreContext) -> None:
         """Forget a call whose last step is done."""
         self._calls.discard(call)
+        self._begun.end(call.period)
         if not self._calls:
             self._idle.set()
 
@@ -153,7 +157,7 @@ class CoreListener:
         """
         if nothing.completion_type == _QUEUE_SHUTDOWN:
             self._ended = True
-        elif len(self._calls) >= _BUSY_CALLS and not self._has_looked:
+        elif self._begun.count() >= _BUSY_CALLS and not self._has_looked:
             self._has_looked = True
             self.loop.call_later(_LOOK_AFTER_S, self._look)
             return
@@ -187,7 +191,7 @@ class CoreListener:
         if not event.success or event.call_details is None:
             return
         self._accept_one()
-        call = CoreContext(self, event)
+        call = CoreContext(self, event, self._begun.begin())
         self._calls.add(call)
         self._idle.clear()
         try:
@@ -201,6 +205,37 @@ class CoreListener:
     def _on_shut_down(self, _event: Any) -> None:
         if not self._shut_down.done():
             self._shut_down.set_result(None)
+
+
+class _Begun:
+    """Counts the calls in flight that began in this period or in the one before."""
+
+    def __init__(self) -> None:
+        self._period = 0
+        self._turns_s = 0.0
+        self._this = self._last = 0
+
+    def begin(self) -> int:
+        """Count a call; give the period that it began in."""
+        self._this += 1
+        return self._period
+
+    def end(self, period: int) -> None:
+        """Count a call off that began in `period`."""
+        if period == self._period:
+            self._this -= 1
+        elif period == self._period - 1:
+            self._last -= 1
+
+    def count(self) -> int:
+        """Give their number now."""
+        late_s = time.monotonic() - self._turns_s
+        if late_s >= 0.0:
+            self._turns_s += late_s + _JUST_BEGUN_S
+            was_last = late_s < _JUST_BEGUN_S
+            self._period += 1 if was_last else 2
+            self._this, self._last = 0, self._this if was_last else 0
+        return self._this + self._last
 
 
 class CoreContext:
@@ -221,10 +256,12 @@ class CoreContext:
         "_task",
         "_trailing",
         "_writer",
+        "period",
     )
 
-    def __init__(self, listener: CoreListener, event: Any) -> None:
+    def __init__(self, listener: CoreListener, event: Any, period: int) -> None:
         self._listener = listener
+        self.period = period
         self._call = event.call
         self._deadline_s: float = event.call_details.deadline
         self._task: asyncio.Task[None] | None = None
