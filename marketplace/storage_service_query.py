@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     Boolean,
     ColumnElement,
@@ -69,7 +70,7 @@ ACTOR = value("actor_id")
 def services_by_position(relation: Relation | None, *, hosted: bool) -> Select[Any]:
     """Find services in the order of registration, behind `after_position` where that is given."""
     position = SERVICE.c.position
-    after = value("after_position", Integer())
+    after = value("after_position", BigInteger())
     return (
         select(*COLUMNS, literal(0).label("rank"))
         .where(*_conditions(relation, hosted=hosted), or_(after.is_(None), position > after))
@@ -98,7 +99,7 @@ def services_by_rank(relation: Relation | None, *, hosted: bool) -> Select[Any]:
         fit += case((in_others, value("word_weight", Integer())), else_=0)
     ranked = select(found.c.position, cast(fit, Integer).label("rank")).subquery("ranked")
     rank, position = ranked.c.rank, ranked.c.position
-    last_rank, last_position = (value(f"after_{of}", Integer()) for of in ("rank", "position"))
+    last_rank, last_position = (value(f"after_{of}", BigInteger()) for of in ("rank", "position"))
     behind = case((rank == last_rank, position > last_position), else_=rank < last_rank)
     best = (
         select(rank, position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,6 +146,19 @@ async def test_a_page_goes_on_where_its_word_has_become_right_meanwhile(
     token = first.page.next_page_token
     rest = await market.ask("evsp", SEARCH, text="oopal", page={"page_token": token})
     assert {each.service.title for each in rest.found} <= {"Oopal", "Opal 2"}
+
+
+@pytest.mark.usecase(1239)
+@pytest.mark.parametrize("token", ["0.0.999999999999999999", "1.0.1"])
+@pytest.mark.parametrize("words", ["", "opal"])
+async def test_a_page_token_of_another_search_gives_a_page_of_this_one(
+    market: ControlPlane, token: str, words: str
+) -> None:
+    await offer(market, "Opal 1")
+    page = {"page_token": base64.urlsafe_b64encode(token.encode()).decode()}
+    answer = await market.ask("evsp", SEARCH, text=words, page=page)
+    assert {each.service.title for each in answer.found} <= {"Opal 1"}
+    assert not answer.spelled_alike
 
 
 @dataclass(frozen=True)

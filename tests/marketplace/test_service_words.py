@@ -105,7 +105,7 @@ async def test_no_text_has_too_many_words_or_too_long_ones_to_be_found(
     await market.service("volt", title="Monster", description=monster)
     for words, title in (
         (many[-1], "Many"),
-        (f"{many[-1]} mayn", "Many"),
+        (f"{many[-1]} maany", "Many"),
         (monster[-3:], "Monster"),
         (monster[1200:1240], "Monster"),
         (monster[1200:1241], "Monster"),
