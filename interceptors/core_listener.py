@@ -21,6 +21,8 @@ import grpc
 import structlog
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's core has no types
 
+from interceptors.begun_calls import BegunCalls
+
 Options = list[tuple[str, int]]
 
 #: Calls that the core may hand over before the event loop has taken one.
@@ -32,7 +34,6 @@ _EVENTS_AT_ONCE = 128
 #: From so many calls in flight on the loop looks for events itself, so much later. Only those count
 #: that have just begun: a stream that waits for news would hold up who calls now and then.
 _BUSY_CALLS = 8
-_JUST_BEGUN_S = 0.25
 _LOOK_AFTER_S = 0.001
 #: A deadline that has passed: take what is there.
 _AT_ONCE = 0.0
@@ -69,7 +70,7 @@ class CoreListener:
         self._stopping = False
         self._shut_down: asyncio.Future[None] = self.loop.create_future()
         self._calls: set[CoreContext] = set()
-        self._begun = _Begun()
+        self._begun = BegunCalls()
         self._idle = asyncio.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._take_events, name="grpc core", daemon=True)
@@ -205,37 +206,6 @@ class CoreListener:
     def _on_shut_down(self, _event: Any) -> None:
         if not self._shut_down.done():
             self._shut_down.set_result(None)
-
-
-class _Begun:
-    """Counts the calls in flight that began in this period or in the one before."""
-
-    def __init__(self) -> None:
-        self._period = 0
-        self._turns_s = 0.0
-        self._this = self._last = 0
-
-    def begin(self) -> int:
-        """Count a call; give the period that it began in."""
-        self._this += 1
-        return self._period
-
-    def end(self, period: int) -> None:
-        """Count a call off that began in `period`."""
-        if period == self._period:
-            self._this -= 1
-        elif period == self._period - 1:
-            self._last -= 1
-
-    def count(self) -> int:
-        """Give their number now."""
-        late_s = time.monotonic() - self._turns_s
-        if late_s >= 0.0:
-            self._turns_s += late_s + _JUST_BEGUN_S
-            was_last = late_s < _JUST_BEGUN_S
-            self._period += 1 if was_last else 2
-            self._this, self._last = 0, self._this if was_last else 0
-        return self._this + self._last
 
 
 class CoreContext:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from interceptors import core_listener
+from interceptors.begun_calls import JUST_BEGUN_S
 from interceptors.call import Call, read_single
 from interceptors.core_listener import CoreListener
 from tests.identities import Identity, MakeIdentity
@@ -56,7 +57,7 @@ async def test_many_idle_calls_cost_no_look_and_hold_nobody_up(
     ):
         held = [asyncio.ensure_future(to.unary_unary(HOLD)(b"h", timeout=20)) for _ in range(MANY)]
         await eventually(lambda: server.held == MANY)
-        await asyncio.sleep(2.5 * core_listener._JUST_BEGUN_S)
+        await asyncio.sleep(2.5 * JUST_BEGUN_S)
         looks.clear()
         for number in range(20):
             message = str(number).encode()
