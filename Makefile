@@ -28,9 +28,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -m "not torture" -n 2 --dist loadfile --no-loadscope-reorder
 
-# Long fault and soak runs.
+# Long fault and soak runs, and every property with many examples.
 torture: $(STAMP)
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -m torture
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest -m "torture or hypothesis"
 
 check: $(STAMP) check-catalogue
 	$(BIN)/ruff check .

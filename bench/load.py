@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -67,48 +67,44 @@ async def measure(
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides measured in turn, round by round."""
+    """Sides measured in turn, round by round: ours, the yardstick, and it with our settings."""
 
     ours: tuple[Measured, ...]
-    theirs: tuple[Measured, ...]
+    bare: tuple[Measured, ...]
+    bare_like_ours: tuple[Measured, ...]
 
-    @property
-    def ratio(self) -> float:
+    def ratio_to(self, theirs: tuple[Measured, ...]) -> float:
         """Median over the rounds of our CPU per call ÷ theirs."""
-        pairs = zip(self.ours, self.theirs, strict=True)
+        pairs = zip(self.ours, theirs, strict=True)
         return statistics.median(a.cpu_us_per_call / b.cpu_us_per_call for a, b in pairs)
 
     def figures(self) -> dict[str, float]:
-        """Give the ratio with the figures behind it, ready to print."""
+        """Give the ratios with the figures behind them, ready to print."""
         everything = [latency for round_ in self.ours for latency in round_.latencies_ms]
         whole = Measured(len(everything), 1.0, 0.0, tuple(everything))
         return {
-            "ratio": round(self.ratio, 3),
+            "ratio": round(self.ratio_to(self.bare), 3),
+            "ratio_to_bare_like_ours": round(self.ratio_to(self.bare_like_ours), 3),
             "p50_ms": round(whole.percentile_ms(50), 2),
             "p99_ms": round(whole.percentile_ms(99), 2),
             "per_s": round(statistics.median(round_.per_s for round_ in self.ours), 1),
-            "cpu_us": round(statistics.median(a.cpu_us_per_call for a in self.ours), 1),
-            "bare_cpu_us": round(statistics.median(b.cpu_us_per_call for b in self.theirs), 1),
+            "cpu_us": _cpu_us(self.ours),
+            "bare_cpu_us": _cpu_us(self.bare),
+            "bare_like_ours_cpu_us": _cpu_us(self.bare_like_ours),
         }
 
 
 async def compare(
-    ours: tuple[Ask, list[psutil.Process]],
-    theirs: tuple[Ask, list[psutil.Process]],
-    calls: int,
-    rounds: int,
+    sides: Sequence[tuple[Ask, list[psutil.Process]]], calls: int, rounds: int
 ) -> Comparison:
-    """Measure two sides in turn, ABAB, after a warm-up of each that is not counted."""
-    for ask, processes in (ours, theirs):
+    """Measure the three sides in turn, ABC, after a warm-up of each that is not counted."""
+    for ask, processes in sides:
         await measure(ask, calls // 2, processes)
-    pairs = [
-        (await measure(*_args(ours, calls)), await measure(*_args(theirs, calls)))
-        for _ in range(rounds)
+    found = [
+        [await measure(ask, calls, processes) for ask, processes in sides] for _ in range(rounds)
     ]
-    return Comparison(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+    return Comparison(*zip(*found, strict=True))
 
 
-def _args(
-    side: tuple[Ask, list[psutil.Process]], calls: int
-) -> tuple[Ask, int, list[psutil.Process]]:
-    return side[0], calls, side[1]
+def _cpu_us(rounds: Sequence[Measured]) -> float:
+    return round(statistics.median(each.cpu_us_per_call for each in rounds), 1)

@@ -21,21 +21,28 @@ async def against_bare(
 ) -> dict[str, float]:
     """Measure our CPU per call ÷ the bare proxy's, round by round in turn.
 
+    `ratio` is to the proxy as it comes, `ratio_to_bare_like_ours` to one with our polling.
+
     Many short rounds: what else a shared machine does comes and goes within seconds.
     """
-    async with stage(operators(providers, evses)) as on, bare_proxy(on) as (address, process):
+    async with (
+        stage(operators(providers, evses)) as on,
+        bare_proxy(on, own_polling=False) as bare,
+        bare_proxy(on, own_polling=True) as bare_like_ours,
+        on.channel(on.market.address) as channel,
+    ):
         request = search_request().SerializeToString()
-        async with on.channel(on.market.address) as ours, on.channel(address) as theirs:
-            answer = await asking(ours, request)()
-            assert isinstance(answer, bytes)
-            merged = evse_search_service_pb2.SearchEvsesResponse.FromString(answer)
-            assert len(merged.evses) == providers * evses, "the router must give every result"
-            comparison = await compare(
-                (asking(ours, request), on.worker_processes()),
-                (asking(theirs, request), [process]),
-                calls,
-                rounds,
+        answer = await asking(channel, request)()
+        assert isinstance(answer, bytes)
+        merged = evse_search_service_pb2.SearchEvsesResponse.FromString(answer)
+        assert len(merged.evses) == providers * evses, "the router must give every result"
+        async with on.channel(bare[0]) as first, on.channel(bare_like_ours[0]) as second:
+            sides = (
+                (asking(channel, request), on.worker_processes()),
+                (asking(first, request), [bare[1]]),
+                (asking(second, request), [bare_like_ours[1]]),
             )
+            comparison = await compare(sides, calls, rounds)
     return comparison.figures()
 
 

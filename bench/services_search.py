@@ -47,11 +47,11 @@ FROM generate_series(1, {providers}) AS n
 _SERVICE_ROWS = """
 INSERT INTO marketplace.service (service_id, provider_id, title, description, interface_name,
   interface_version, service_version, endpoint, state, registration_contract_version,
-  registered_at, category, keywords, search_text)
+  registered_at, category, keywords, search_text, words)
 SELECT 'service-' || n, 'provider-' || 1 + n % {providers}, title, description,
   'gem.charging.v1.EvseSearchService', 1, '1.0.0', 'a.example:443',
   CASE WHEN n % 10 = 0 THEN 'STOPPED' ELSE 'PUBLISHED' END, 1, now(), category, '{{}}',
-  ' ' || lower(title || ' ' || category || ' ' || description) || ' '
+  ' ' || searched || ' ', array_to_tsvector(string_to_array(searched, ' '))
 FROM (
   SELECT n, ($1::text[])[1 + n % {categories}] AS category,
     (SELECT string_agg(word, ' ') FROM unnest($2::text[]) WITH ORDINALITY AS w(word, place)
@@ -61,7 +61,8 @@ FROM (
       AS w(word, place) WHERE random() < 2.0 / (2 + place + n * 0))
       || ' to partners of the market, at place' || (random() * {places})::int AS description
   FROM generate_series(1, {services}) AS n
-) AS made WHERE title IS NOT NULL AND description IS NOT NULL
+) AS made, translate(lower(title || ' ' || category || ' ' || description), ',', '') AS searched
+WHERE title IS NOT NULL AND description IS NOT NULL
 """
 _WORD_ROWS = """
 INSERT INTO marketplace.service_word SELECT DISTINCT word

@@ -25,7 +25,7 @@ from gemarket.identity import Identity, channel_credentials
 from gemarket.market import Market
 from gemarket.options import LOOPBACK_NETWORKS
 from gemarket.ports import free_port
-from gemarket.supervisor import KEPT_MEMORY, READY
+from gemarket.supervisor import KEPT_MEMORY, OWN_POLLING, READY
 
 REQUESTER = "bench-evsp"
 PRICE_MICROS = 10_000
@@ -59,15 +59,17 @@ class Stage:
         return aio.secure_channel(address, channel_credentials(self.requester), options=options)
 
 
-async def start_python(module: str, *arguments: str) -> asyncio.subprocess.Process:
-    """Start a helper process and wait until it says that it is ready."""
+async def start_python(
+    module: str, *arguments: str, own_polling: bool = True
+) -> asyncio.subprocess.Process:
+    """Start a helper process, as a market's are, and wait until it says that it is ready."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         module,
         *arguments,
         stdout=asyncio.subprocess.PIPE,
-        env={**KEPT_MEMORY, **os.environ},
+        env={**KEPT_MEMORY, **(OWN_POLLING if own_polling else {}), **os.environ},
     )
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 60)
@@ -169,8 +171,11 @@ async def _start_providers(
 
 
 @asynccontextmanager
-async def bare_proxy(on: Stage) -> AsyncIterator[tuple[str, psutil.Process]]:
-    """Run the yardstick against the same providers; gives its address and process."""
+async def bare_proxy(on: Stage, *, own_polling: bool) -> AsyncIterator[tuple[str, psutil.Process]]:
+    """Run the yardstick against the same providers; gives its address and process.
+
+    It is grpc.aio as it comes, or with the polling that the market's processes have.
+    """
     domain = on.market.settings.trust_domain
     upstreams = [
         {
@@ -187,7 +192,7 @@ async def bare_proxy(on: Stage) -> AsyncIterator[tuple[str, psutil.Process]]:
         "upstreams": upstreams,
         "method": METHOD,
     }
-    process = await start_python("bench.bare_proxy", json.dumps(plan))
+    process = await start_python("bench.bare_proxy", json.dumps(plan), own_polling=own_polling)
     try:
         yield address, psutil.Process(process.pid)
     finally:

@@ -25,6 +25,10 @@ KEPT_MEMORY = {
     "MALLOC_TOP_PAD_": str(4 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
 }
+#: grpc's core polls in the threads that wait for it, as it long did: its event engine passes each
+#: step on to threads of its own, and a call takes a tenth more (docs/decisions/0015). A core that
+#: has no other way left than the engine takes it.
+OWN_POLLING = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener"}
 
 _log = structlog.get_logger(__name__)
 
@@ -74,7 +78,7 @@ class Child:
             *self.spec.arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={**KEPT_MEMORY, **os.environ, **self.spec.environment},
+            env={**KEPT_MEMORY, **OWN_POLLING, **os.environ, **self.spec.environment},
             start_new_session=True,
         )
         ready = asyncio.Event()

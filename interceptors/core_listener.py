@@ -21,6 +21,8 @@ import grpc
 import structlog
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's core has no types
 
+from interceptors.begun_calls import BegunCalls
+
 Options = list[tuple[str, int]]
 
 #: Calls that the core may hand over before the event loop has taken one.
@@ -29,7 +31,8 @@ _ACCEPTING = 64
 _NEVER_S = 1e11
 #: Events that the loop takes before it lets others have their turn.
 _EVENTS_AT_ONCE = 128
-#: From so many calls in flight on the loop looks for events itself, so much later.
+#: From so many calls in flight on the loop looks for events itself, so much later. Only those count
+#: that have just begun: a stream that waits for news would hold up who calls now and then.
 _BUSY_CALLS = 8
 _LOOK_AFTER_S = 0.001
 #: A deadline that has passed: take what is there.
@@ -67,6 +70,7 @@ class CoreListener:
         self._stopping = False
         self._shut_down: asyncio.Future[None] = self.loop.create_future()
         self._calls: set[CoreContext] = set()
+        self._begun = BegunCalls()
         self._idle = asyncio.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._take_events, name="grpc core", daemon=True)
@@ -104,6 +108,7 @@ class CoreListener:
     def ended(self, call: CoreContext) -> None:
         """Forget a call whose last step is done."""
         self._calls.discard(call)
+        self._begun.end(call.period)
         if not self._calls:
             self._idle.set()
 
@@ -153,7 +158,7 @@ class CoreListener:
         """
         if nothing.completion_type == _QUEUE_SHUTDOWN:
             self._ended = True
-        elif len(self._calls) >= _BUSY_CALLS and not self._has_looked:
+        elif self._begun.count() >= _BUSY_CALLS and not self._has_looked:
             self._has_looked = True
             self.loop.call_later(_LOOK_AFTER_S, self._look)
             return
@@ -187,7 +192,7 @@ class CoreListener:
         if not event.success or event.call_details is None:
             return
         self._accept_one()
-        call = CoreContext(self, event)
+        call = CoreContext(self, event, self._begun.begin())
         self._calls.add(call)
         self._idle.clear()
         try:
@@ -221,10 +226,12 @@ class CoreContext:
         "_task",
         "_trailing",
         "_writer",
+        "period",
     )
 
-    def __init__(self, listener: CoreListener, event: Any) -> None:
+    def __init__(self, listener: CoreListener, event: Any, period: int) -> None:
         self._listener = listener
+        self.period = period
         self._call = event.call
         self._deadline_s: float = event.call_details.deadline
         self._task: asyncio.Task[None] | None = None

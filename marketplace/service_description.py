@@ -15,8 +15,11 @@ from gem.mesh.v1.error_reason_pb2 import ErrorReason
 WORDS_MAX = 8
 #: Words of the dictionary that count as one that nothing has.
 ALIKE_MAX = 5
-#: Words of one description that the dictionary takes in; of a length that somebody may type.
-_KNOWN_MAX, _KNOWN_SHORTEST, _KNOWN_LONGEST = 500, 3, 40
+#: Letters of a word of a search that counts as a part of words: a shorter one counts as a whole
+#: word, and a longer one is looked for in the texts themselves.
+SHORTEST_PART, LONGEST_PART = 3, 40
+#: Letters of an entry of the dictionary and of the index of words, which have no room for any word.
+_LONGEST_ENTRY = 80
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -70,14 +73,23 @@ def search_text(texts: Iterable[str]) -> str:
     return f" {' '.join(words)} "
 
 
+def indexed_words(searched: str) -> list[str]:
+    """Give the words by which a searched text is found, each once and in order.
+
+    One that is too long for an index is there in pieces: whatever part of it a search may be for
+    is a part of one of them.
+    """
+    return sorted({piece for word in searched.split() for piece in _pieces(word)})
+
+
+def _pieces(word: str) -> list[str]:
+    starts = range(0, max(len(word) - LONGEST_PART, 1), _LONGEST_ENTRY - LONGEST_PART)
+    return [word[start : start + _LONGEST_ENTRY] for start in starts]
+
+
 def known_words(searched: str) -> list[str]:
-    """Give the words of a searched text that misspelled ones are compared with, in order."""
-    return sorted(filter(is_known, set(searched.split())))[:_KNOWN_MAX]
-
-
-def is_known(word: str) -> bool:
-    """Say whether a word is of a length that the dictionary takes in."""
-    return _KNOWN_SHORTEST <= len(word) <= _KNOWN_LONGEST
+    """Give the words of a searched text that the dictionary takes in, each once and in order."""
+    return [word for word in indexed_words(searched) if len(word) >= SHORTEST_PART]
 
 
 def search_words(text: str) -> tuple[str, ...]:
@@ -92,11 +104,6 @@ def search_words(text: str) -> tuple[str, ...]:
     if text.strip() and not words:
         raise refused("text", "must have a letter or a digit", "words")
     return words
-
-
-def pattern(word: str) -> str:
-    """Give the LIKE pattern of a word: one too short for trigrams counts as a whole word only."""
-    return f"%{word}%" if len(word) >= _KNOWN_SHORTEST else f"% {word} %"
 
 
 def check_image(reference: str) -> str:

@@ -42,13 +42,13 @@ class ServiceSearchServicer:
                 text = "must be unspecified: an operator is no partner"
                 raise refused("relation", text, "relation")
             search = ServiceSearch(w.connection, w.actor)
-            meant = await search.spelled_alike(criteria.words) if alike else None
+            plain = as_written(criteria.words)
+            meant = await search.spelled_alike(criteria.words) if alike else plain
             found = await search.find(criteria, page, meant)
             if not found and criteria.words and page.after is None:
                 meant = await search.spelled_alike(criteria.words)
-                alike = meant != as_written(criteria.words)
-                found = await search.find(criteria, page, meant) if alike else []
-        return _render(found, page, w.actor, alike=alike and bool(found))
+                found = await search.find(criteria, page, meant) if meant != plain else []
+        return _render(found, page, w.actor, alike=meant != plain and bool(found))
 
 
 def criteria_of(request: wire.SearchServicesRequest) -> SearchCriteria:

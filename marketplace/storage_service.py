@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Row, Text, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gem.common.v1.paging_pb2 import PageInfo
 from marketplace.actor import Actor, not_found
 from marketplace.partner import BLOCKING_CONTRACTS_SHOWN
 from marketplace.service import VISIBLE, Service, ServiceState, ServiceStep
-from marketplace.service_description import known_words, search_text
+from marketplace.service_description import indexed_words, known_words, search_text
 from marketplace.storage_command import Lock
 from marketplace.storage_contract_cover import covers, in_force
 from marketplace.storage_paging import Page
@@ -23,7 +23,7 @@ from marketplace.storage_tables import CONTRACT, OFFERING, SERVICE, SERVICE_EVEN
 from marketplace.storage_tables_contract import CONTRACT_REVISION
 from marketplace.storage_tables_service import SERVICE_WORD
 
-_NOT_SHOWN = {"registration_contract_version", "search_text"}
+_NOT_SHOWN = {"registration_contract_version", "search_text", "words"}
 #: Contracts that are read at a time.
 _CHUNK = 500
 _OWN_CONTRACTS_SHOWN = 100
@@ -48,8 +48,6 @@ class ServiceStorage:
 
     async def add(self, service: Service, registration_contract_version: int) -> Service:
         """Write a new service and give it with its position."""
-        searched = _searched(service)
-        await self._learn(searched)
         row = {
             "service_id": service.service_id,
             "provider_id": service.provider_id,
@@ -64,7 +62,7 @@ class ServiceStorage:
             "registered_at": service.registered_at,
             "category": service.category,
             "keywords": list(service.keywords),
-            "search_text": searched,
+            **await self._findable(service),
         }
         statement = insert(SERVICE).values(row).returning(*COLUMNS)
         return service_of((await self._connection.execute(statement)).one())
@@ -114,13 +112,11 @@ class ServiceStorage:
 
     async def describe(self, service: Service) -> None:
         """Write title, description and keywords."""
-        searched = _searched(service)
-        await self._learn(searched)
         values: dict[str, object] = {
             "title": service.title,
             "description": service.description,
             "keywords": list(service.keywords),
-            "search_text": searched,
+            **await self._findable(service),
         }
         await self._update(service.service_id, values)
 
@@ -238,11 +234,18 @@ class ServiceStorage:
             raise not_found("service")
         return service_of(row)
 
-    async def _learn(self, searched: str) -> None:
-        """Take words into the dictionary, in order: two who do wait, and not in a ring."""
-        rows = [{"word": word} for word in known_words(searched)]
-        if rows:
-            await self._connection.execute(insert(SERVICE_WORD).on_conflict_do_nothing(), rows)
+    async def _findable(self, service: Service) -> dict[str, object]:
+        """Give what a search finds the service by, after the dictionary has its words.
+
+        It takes them in order: two who teach it the same ones wait, and not in a ring.
+        """
+        texts = (service.title, *service.keywords, service.category, service.description)
+        searched = search_text(texts)
+        words = select(func.unnest(literal(known_words(searched), ARRAY(Text))))
+        learn = insert(SERVICE_WORD).from_select(["word"], words).on_conflict_do_nothing()
+        await self._connection.execute(learn)
+        indexed = literal(indexed_words(searched), ARRAY(Text))
+        return {"search_text": searched, "words": func.array_to_tsvector(indexed)}
 
     async def _update(self, service_id: str, values: dict[str, object]) -> None:
         statement = update(SERVICE).where(SERVICE.c.service_id == service_id).values(values)
@@ -254,8 +257,3 @@ def service_of(row: Row[Any]) -> Service:
     values = dict(zip(_SHOWN, row, strict=False))
     values["state"], values["keywords"] = ServiceState(row.state), tuple(row.keywords)
     return Service(**values)
-
-
-def _searched(service: Service) -> str:
-    texts = (service.title, *service.keywords, service.category, service.description)
-    return search_text(texts)

@@ -1,8 +1,9 @@
-"""The search for services in PostgreSQL: trigrams find, likeness ranks, keysets page.
+"""The search for services in PostgreSQL: words find, likeness ranks, keysets page.
 
-A word is looked for as a LIKE pattern, which the GIN index of trigrams answers. A text that most
-services have would find most of them: only the first matches by the order of registration are
-ranked, which the planner takes from an index that ends with the position where that is less work.
+A word is looked for as the words of the dictionary that have it, which the GIN index of words
+answers. A text that most services have would find most of them: only the first matches by the order
+of registration are ranked, which the planner takes from an index that ends with the position where
+that is less work.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from marketplace.actor import Actor
 from marketplace.service import VISIBLE, Service, ServiceState
-from marketplace.service_description import pattern
+from marketplace.service_description import WORDS_MAX
 from marketplace.storage_service import service_of
 from marketplace.storage_service_query import (
     Relation,
@@ -23,15 +23,9 @@ from marketplace.storage_service_query import (
     services_by_rank,
 )
 from marketplace.storage_service_spelling import Meant, as_written, spelled_alike
+from marketplace.storage_service_words import Dictionary, WordCondition
 
 _OTHER_WEIGHT = 300
-#: A plan made without the words would not know whether they are rare. The registry is small enough
-#: for memory, where a row costs no more by an index: with the price of a disk the planner reads a
-#: long index to its end rather than the few entries of a category.
-PLAN_EACH = text("""
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
-    set_config('random_page_cost', '1.1', true)
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +55,7 @@ class ServiceSearch:
     def __init__(self, connection: AsyncConnection, actor: Actor) -> None:
         self._connection = connection
         self._actor = actor
+        self._dictionary = Dictionary(connection)
 
     async def find(
         self, criteria: SearchCriteria, page: SearchPage, meant: Meant | None = None
@@ -71,18 +66,20 @@ class ServiceSearch:
         alone.
         """
         meant = as_written(criteria.words) if meant is None else meant
-        if not all(meant):
+        conditions = await self._dictionary.conditions(meant)
+        if not all(conditions):
             return []
-        await self._connection.execute(PLAN_EACH)
         made = services_by_rank if criteria.words else services_by_position
         query = made(criteria.relation, hosted=bool(criteria.hosting_country_code))
-        values = {**self._values(criteria), **_page_values(page), **_word_values(criteria, meant)}
+        values = {**self._values(criteria), **_page_values(page)}
+        if criteria.words:
+            values |= _word_values(criteria.words, conditions)
         rows = (await self._connection.execute(query, values)).all()
         return [(service_of(row), int(row.rank)) for row in rows]
 
     async def spelled_alike(self, words: Sequence[str]) -> Meant:
         """Give which words count as each: itself where a service that the actor sees has it."""
-        return await spelled_alike(self._connection, words, self._actor)
+        return await spelled_alike(self._connection, self._dictionary, words, self._actor)
 
     def _values(self, criteria: SearchCriteria) -> dict[str, object]:
         """Give the values of the conditions that apply; any other is NULL by itself."""
@@ -103,26 +100,26 @@ class ServiceSearch:
 
 def _one_or_several(one: str, several: str, values: list[str]) -> dict[str, object]:
     if len(values) == 1:
-        return {one: values[0]}
-    return {several: values or None}
+        return {one: values[0], several: None}
+    return {one: None, several: values or None}
 
 
 def _page_values(page: SearchPage) -> dict[str, object]:
-    values: dict[str, object] = {"size": page.size + 1}
-    if page.after is not None:
-        values["after_rank"], values["after_position"] = page.after
-    return values
+    rank, position = page.after or (None, None)
+    return {"size": page.size + 1, "after_rank": rank, "after_position": position}
 
 
-def _word_values(criteria: SearchCriteria, meant: Meant) -> dict[str, object]:
-    if not criteria.words:
-        return {}
+def _word_values(words: Sequence[str], conditions: list[WordCondition]) -> dict[str, object]:
+    """Give the values of all words that a search can have.
+
+    A statement is compiled anew for other names of values, which takes longer than the search.
+    """
     values: dict[str, object] = {
-        "phrase": " ".join(criteria.words),
-        "word_weight": _OTHER_WEIGHT // len(criteria.words),
+        "phrase": " ".join(words),
+        "word_weight": _OTHER_WEIGHT // len(words),
     }
-    for index, (word, alike) in enumerate(zip(criteria.words, meant, strict=True)):
-        values[f"word_{index}"] = f"%{word}%"
-        for place, each in enumerate(alike):
-            values[f"pattern_{index}_{place}"] = pattern(each)
+    for index in range(WORDS_MAX):
+        values[f"word_{index}"] = f"%{words[index]}%" if index < len(words) else None
+        condition = conditions[index] if index < len(words) else WordCondition()
+        values |= condition.values(index)
     return values

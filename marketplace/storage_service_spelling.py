@@ -1,8 +1,7 @@
 """Words that nothing has, and those spelled alike, in PostgreSQL.
 
 The dictionary never forgets a word, nor one that a provider once misspelled: whether a word is
-right is asked of the services. The dictionary is asked first, as it is short: the services would be
-read to their end for a word that none of them has.
+right is asked of the services, unless no word of the dictionary has it.
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Boolean, Select, Text, case, exists, false, func, or_, select, true
+from sqlalchemy import Boolean, ColumnElement, Select, Text, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from marketplace.actor import Actor
 from marketplace.service import ServiceState
-from marketplace.service_description import ALIKE_MAX, is_known, pattern
-from marketplace.storage_service_query import is_visible, value
+from marketplace.service_description import ALIKE_MAX, LONGEST_PART
+from marketplace.storage_service_query import has_word, is_visible, value
+from marketplace.storage_service_words import Dictionary
 from marketplace.storage_tables import SERVICE
 from marketplace.storage_tables_service import SERVICE_WORD
 
@@ -31,38 +31,37 @@ def as_written(words: Sequence[str]) -> Meant:
     return tuple((word,) for word in words)
 
 
-async def spelled_alike(connection: AsyncConnection, words: Sequence[str], actor: Actor) -> Meant:
+async def spelled_alike(
+    connection: AsyncConnection, dictionary: Dictionary, words: Sequence[str], actor: Actor
+) -> Meant:
     """Give which words count as each of `words`: itself where a service that the actor sees has it.
 
     In place of a word that none of them has come at most five of the dictionary, none where nothing
     is spelled alike.
     """
+    conditions = await dictionary.conditions(as_written(words))
+    known = {word: each for word, each in zip(words, conditions, strict=True) if each}
     values: dict[str, object] = {"sees_all": not actor.is_partner, "actor_id": actor.subject_id}
-    for index, word in enumerate(words):
-        values[f"pattern_{index}"] = pattern(word)
-        values[f"in_none_{index}"] = not is_known(word)
-    had = (await connection.execute(_which_are_had(len(words)), values)).one()
-    missing = [word for word, is_had in zip(words, had, strict=True) if not is_had]
+    for index, condition in enumerate(known.values()):
+        values |= condition.values(index)
+    had = (await connection.execute(_which_are_had(len(known)), values)).one() if known else ()
+    right = {word for word, is_had in zip(known, had, strict=True) if is_had}
+    missing = [word for word in words if word not in right]
     alike = await _alike(connection, missing) if missing else {}
     return tuple(alike.get(word, (word,)) for word in words)
 
 
 @lru_cache
 def _which_are_had(count: int) -> Select[Any]:
-    """Say of each of so many words whether a service that is seen has it.
-
-    `in_none` is true of those that the dictionary never takes in.
-    """
-    column, sees_all = SERVICE.c, value("sees_all", Boolean())
-    answers = []
-    for index in range(count):
-        wanted = value(f"pattern_{index}")
-        seen = or_(sees_all, is_visible()), column.state != ServiceState.DELETED.value
-        had = exists().where(column.search_text.like(wanted), *seen)
-        known = exists().where(SERVICE_WORD.c.word.like(wanted))
-        in_none = value(f"in_none_{index}", Boolean())
-        answers.append(case((in_none, had), (known, had), else_=false()).label(f"had_{index}"))
-    return select(*answers)
+    """Say of each of so many words whether a service that is seen has it."""
+    seen = (
+        or_(value("sees_all", Boolean()), is_visible()),
+        SERVICE.c.state != ServiceState.DELETED.value,
+    )
+    had: list[ColumnElement[Any]] = [
+        exists().where(has_word(index), *seen) for index in range(count)
+    ]
+    return select(*had)
 
 
 async def _alike(connection: AsyncConnection, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -80,7 +79,7 @@ def _likest() -> Select[Any]:
     column = SERVICE_WORD.c.word
     likest = (
         select(column)
-        .where(column.op("%")(asked.c.word))
+        .where(column.op("%")(asked.c.word), func.length(column) <= LONGEST_PART)
         .order_by(func.similarity(column, asked.c.word).desc(), column)
         .limit(ALIKE_MAX)
         .lateral("likest")

@@ -13,7 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, TSVECTOR
 
 METADATA = MetaData(schema="marketplace")
 _TIME = TIMESTAMP(timezone=True)
@@ -163,6 +163,7 @@ SERVICE = _table(
     Column("category", Text, nullable=False),
     Column("keywords", ARRAY(Text), nullable=False),
     Column("search_text", Text, nullable=False),
+    Column("words", TSVECTOR, nullable=False),
 )
 SERVICE_EVENT = _event_table("service_event", "service_id")
 SERVICE_EVENT.append_column(Column("reason", Text, nullable=False))

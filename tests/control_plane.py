@@ -13,7 +13,6 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from foundation.certificates import CertificateAuthority, utc_now
-from foundation.database import open_engine
 from foundation.errors import FieldViolation, MarketError
 from foundation.validation import violations
 from gem.marketplace.v1 import (
@@ -43,6 +42,7 @@ from marketplace.service_registry import RegistryParts, ServiceRegistry
 from marketplace.service_request_servicer import ServiceRequestServicer
 from marketplace.storage_command import Commands
 from tests.conformance_market import conformance_market, runner_of
+from tests.engines import engine_of
 from tests.interceptors.support import MemoryWire, make_call
 from tests.interfaces import descriptor_set, rpc, service
 
@@ -243,16 +243,15 @@ async def control_plane(
     url: str, authority: CertificateAuthority, **choices: bool
 ) -> AsyncIterator[ControlPlane]:
     """Open a control plane over a migrated database."""
-    engine, notices = open_engine(url, 5), NoticeFeed(url)
+    notices = NoticeFeed(url)
     await notices.start()
-    async with conformance_market(authority) as market:
+    async with engine_of(url) as engine, conformance_market(authority) as market:
         plane = ControlPlane(engine, authority, notices, market, **choices)
         try:
             yield plane
         finally:
             await plane.runner.close()
             await notices.stop()
-            await engine.dispose()
 
 
 def fields_of(error: MarketError) -> list[str]:

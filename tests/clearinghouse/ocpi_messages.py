@@ -36,6 +36,7 @@ from gem.roaming.v1.tariff_version_pb2 import TariffVersion
 
 UPDATED = "2026-03-02T09:00:00Z"
 _WORDS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-", min_size=1, max_size=36)
+_NATURES = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=32)
 _TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N"]), max_size=30)
 _TIMES = st.builds(
     Timestamp, seconds=st.integers(10**9, 4 * 10**9), nanos=st.integers(0, 10**9 - 1) | st.just(0)
@@ -182,7 +183,7 @@ _SIGNED = st.builds(
     encoding_version=st.integers(0, 9),
     public_key=_TEXTS,
     readings=st.lists(
-        st.builds(SignedReading, nature=_WORDS, plain_data=_WORDS, signed_data=_WORDS), max_size=3
+        st.builds(SignedReading, nature=_NATURES, plain_data=_WORDS, signed_data=_WORDS), max_size=3
     ),
     verification_url=_TEXTS,
 )

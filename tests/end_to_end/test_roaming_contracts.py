@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode, aio
 
 from foundation.certificates import utc_now
+from foundation.embedded_postgres import EmbeddedPostgres
 from gem.roaming.v1 import clearing_contract_pb2 as wire
 from gem.roaming.v1 import clearing_contract_service_pb2 as messages
 from gem.roaming.v1 import clearing_service_pb2 as clearing
@@ -19,6 +20,7 @@ from gem.roaming.v1.authorization_pb2 import AuthorizationDecision
 from gem.roaming.v1.session_notice_pb2 import SessionNotice
 from gemarket.administration import new_request_id
 from tests.clearinghouse.house import by_contract, card, contract, outcome, shows
+from tests.conftest import fresh_database
 from tests.end_to_end.charging import reason_of
 from tests.end_to_end.roaming import CONTRACTS, EVSE, PATIENCE_S, Roaming, roaming_in
 from tests.end_to_end.whole_market import EVSP, OPERATOR, Party, WholeMarket
@@ -31,12 +33,15 @@ NO_CONTRACT = (StatusCode.PERMISSION_DENIED, "NO_CONTRACT")
 
 @pytest.fixture(scope="module")
 async def roaming(
-    whole: WholeMarket, tmp_path_factory: pytest.TempPathFactory
+    whole: WholeMarket, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Roaming]:
-    """Run a clearing house, an operator and an EVSP in the market."""
-    url = whole.market.database_url
-    async with roaming_in(whole, tmp_path_factory.mktemp("house"), url) as running:
-        yield running
+    """Run a clearing house, an operator and an EVSP in the market.
+
+    Its database is its own: clearing houses of other tests leave their agreements in theirs.
+    """
+    async for url in fresh_database(postgres, "template0"):
+        async with roaming_in(whole, tmp_path_factory.mktemp("house"), url) as running:
+            yield running
 
 
 async def decided(

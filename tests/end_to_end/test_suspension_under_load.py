@@ -142,7 +142,7 @@ async def check(whole: WholeMarket, rounds: int, *, stutters: bool = False) -> N
 async def test_no_call_reaches_a_suspended_provider_on_any_worker(
     whole: WholeMarket, *, stutters: bool
 ) -> None:
-    await check(whole, rounds=20, stutters=stutters)
+    await check(whole, rounds=14, stutters=stutters)
 
 
 @pytest.mark.torture

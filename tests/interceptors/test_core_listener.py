@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from interceptors import core_listener
+from interceptors.begun_calls import JUST_BEGUN_S
 from interceptors.call import Call, read_single
 from interceptors.core_listener import CoreListener
 from tests.identities import Identity, MakeIdentity
@@ -34,43 +34,8 @@ class Server:
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """Give the deadlines of all looks for events since."""
-    made: list[float | None] = []
-    plain = CoreListener._next
-
-    def counted(listener: CoreListener, deadline_s: float | None) -> Any:
-        made.append(deadline_s)
-        return plain(listener, deadline_s)
-
-    monkeypatch.setattr(CoreListener, "_next", counted)
-    return made
-
-
-async def test_many_idle_calls_cost_no_look_and_the_next_call_is_answered(
-    marketplace_identity: Identity, make_identity: MakeIdentity, looks: list[float | None]
-) -> None:
-    server = Server()
-    async with (
-        listening(server, marketplace_identity, None, lambda _: True) as market,
-        channel(market.port, make_identity("acme")) as to,
-    ):
-        held = [asyncio.ensure_future(to.unary_unary(HOLD)(b"h", timeout=20)) for _ in range(MANY)]
-        await eventually(lambda: server.held == MANY)
-        await asyncio.sleep(0.1)
-        looks.clear()
-        await asyncio.sleep(0.3)
-        assert len(looks) < 10, "the thread waits, and nobody looks every millisecond"
-        for number in range(20):
-            message = str(number).encode()
-            assert await to.unary_unary(ECHO)(message, timeout=5) == b"+" + message
-        server.go.set()
-        assert await asyncio.gather(*held) == [b"+h"] * MANY
-
-
-async def test_a_busy_loop_looks_for_events_itself(
-    marketplace_identity: Identity, make_identity: MakeIdentity, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Count how often the loop has waited and looked for events itself."""
     made: list[None] = []
     plain = CoreListener._look
 
@@ -79,6 +44,32 @@ async def test_a_busy_loop_looks_for_events_itself(
         plain(listener)
 
     monkeypatch.setattr(CoreListener, "_look", counted)
+    return made
+
+
+async def test_many_idle_calls_cost_no_look_and_hold_nobody_up(
+    marketplace_identity: Identity, make_identity: MakeIdentity, looks: list[None]
+) -> None:
+    server = Server()
+    async with (
+        listening(server, marketplace_identity, None, lambda _: True) as market,
+        channel(market.port, make_identity("acme")) as to,
+    ):
+        held = [asyncio.ensure_future(to.unary_unary(HOLD)(b"h", timeout=20)) for _ in range(MANY)]
+        await eventually(lambda: server.held == MANY)
+        await asyncio.sleep(2.5 * JUST_BEGUN_S)
+        looks.clear()
+        for number in range(20):
+            message = str(number).encode()
+            assert await to.unary_unary(ECHO)(message, timeout=5) == b"+" + message
+        assert not looks, "each wait of the loop would come on top of a call's time"
+        server.go.set()
+        assert await asyncio.gather(*held) == [b"+h"] * MANY
+
+
+async def test_a_busy_loop_looks_for_events_itself(
+    marketplace_identity: Identity, make_identity: MakeIdentity, looks: list[None]
+) -> None:
     async with (
         listening(Server(), marketplace_identity, None, lambda _: True) as market,
         channel(market.port, make_identity("acme")) as to,
@@ -86,8 +77,8 @@ async def test_a_busy_loop_looks_for_events_itself(
         one = to.unary_unary(ECHO)
         for _ in range(20):
             assert await one(b"m", timeout=5) == b"+m"
-        assert not made, "one call after the other is left to the thread"
+        assert not looks, "one call after the other is left to the thread"
         for _ in range(20):
             answers = await asyncio.gather(*(one(b"m", timeout=5) for _ in range(2 * MANY)))
             assert answers == [b"+m"] * (2 * MANY)
-        assert made
+        assert looks

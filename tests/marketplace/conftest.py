@@ -15,6 +15,7 @@ from foundation.database import connect_raw
 from foundation.embedded_postgres import EmbeddedPostgres
 from foundation.migrations import migrate
 from marketplace.storage_tables import METADATA
+from tests.engines import engine_of, kept_engine
 from tests.partner_office import Office
 from tests.transaction_log_support import empty_log
 
@@ -38,7 +39,7 @@ _EMPTY = ";".join(
 
 
 @pytest.fixture(scope="session")
-async def _migrated_url(postgres: EmbeddedPostgres) -> str:
+async def _migrated_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     connection = await connect_raw(postgres.url)
     try:
         await connection.execute(f"CREATE DATABASE {_DATABASE} TEMPLATE template0")
@@ -47,17 +48,17 @@ async def _migrated_url(postgres: EmbeddedPostgres) -> str:
     head, _, query = postgres.url.partition("?")
     url = f"{head.rpartition('/')[0]}/{_DATABASE}?{query}"
     await migrate(url, "marketplace")
-    return url
+    async with kept_engine(url):
+        yield url
 
 
 @pytest.fixture
 async def control_plane_url(_migrated_url: str) -> str:
     """Give the URL of a database whose control plane is empty."""
-    connection = await connect_raw(_migrated_url)
-    try:
-        await connection.execute(_EMPTY)
-    finally:
-        await connection.close()
+    async with engine_of(_migrated_url) as engine, engine.connect() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.execute(_EMPTY)
     return _migrated_url
 
 

@@ -275,7 +275,7 @@ async def test_writes_that_fail_before_after_or_long_after_they_commit_change_no
     log = DurableTransactionLog(connect, tmp_path / "spill", IMPATIENT)
     async with running(log):
         async with load(log, seed) as account:
-            await asyncio.sleep(3)
+            await asyncio.sleep(1.5)
         await drained(log)
         assert log.figures().spilled > 0
         assert log.figures().rejected_records == 0
