@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from gemarket.supervisor import KEPT_MEMORY
+from gemarket.supervisor import KEPT_MEMORY, OWN_POLLING
 
 _LONG_S = 120.0
 
@@ -26,8 +26,8 @@ def main() -> None:
         sys.exit(3)
     if way == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if way == "memory":
-        say(repr({name: os.environ.get(name) for name in KEPT_MEMORY}))
+    if way == "settings":
+        say(repr({name: os.environ.get(name) for name in (*KEPT_MEMORY, *OWN_POLLING)}))
     if way == "slow":
         time.sleep(1.0)
     if way == "json":
