@@ -28,7 +28,7 @@ from clearinghouse.replay_plan import (
     record_id,
     record_of,
 )
-from clearinghouse.replay_result import ReplayResult
+from clearinghouse.replay_result import NOT_TOLD, ON_THE_WAY, SENT, ReplayResult, word_of
 from clearinghouse.replay_session import RecordedSession
 from clearinghouse.request_id import request_id_of
 from foundation.bounded_work import several
@@ -68,20 +68,17 @@ _POLL_S = 0.2
 _AGREEMENT_S = 30.0
 #: Worth another try: every call here may be repeated.
 _PASSING = {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.ABORTED}
-#: States out of which records come by themselves.
-_ON_THE_WAY = (
-    CdrState.CDR_STATE_RECEIVED,
-    CdrState.CDR_STATE_ACCEPTED,
-    CdrState.CDR_STATE_FORWARDED,
-    CdrState.CDR_STATE_REVISED,
-)
 
 Metadata = tuple[tuple[str, str], ...]
 Advance = Callable[[int], None]
 Call = Callable[..., Awaitable[Any]]
 
 
-class EarlyEndError(ConnectionError):
+class ReplayFailedError(Exception):
+    """The clearing house does not do what a replay needs; the text says what."""
+
+
+class EarlyEndError(ReplayFailedError):
     """The clearing house ended a stream of records before it had them all."""
 
 
@@ -170,7 +167,7 @@ class Replay:
             if session.is_session:
                 operator_id = self._cast.operator_of(session).partner_id
                 key = f"{operator_id}/{record_id(session)}"
-            result.count(session, self._cast, self._outcomes.get(key, "not told"))
+            result.count(session, self._cast, self._outcomes.get(key, NOT_TOLD))
         ids = {
             (owner_key(operator.owner_id), key.partition("/")[2])
             for operator in self._cast.operators.values()
@@ -196,12 +193,12 @@ class Replay:
         decision = answer.decision
         if decision.status != AuthorizationStatus.AUTHORIZATION_STATUS_ALLOWED:
             name = AuthorizationStatus.Name(decision.status)
-            self._outcomes[key] = f"not authorized: {_word(name)}"
+            self._outcomes[key] = f"not authorized: {word_of(name)}"
             return
         granted = Granted(decision.authorization_reference, decision.session_id)
         for notice in notices(session, self._cast, granted):
             await self._call(stub.NotifySession, notice)
-        self._outcomes[key] = "on its way"
+        self._outcomes[key] = SENT
         record = record_of(session, self._cast, granted, listed=self._listed)
         await queues[operator].put(record)
 
@@ -217,7 +214,7 @@ class Replay:
             for receipt in answer.receipts:
                 if receipt.status == SubmissionStatus.SUBMISSION_STATUS_STORED:
                     continue
-                word = _word(SubmissionStatus.Name(receipt.status))
+                word = word_of(SubmissionStatus.Name(receipt.status))
                 self._outcomes[f"{partner_id}/{receipt.cdr_id}"] = word
         if not all_taken.is_set():
             raise EarlyEndError("the clearing house ended a stream before it had every record")
@@ -259,11 +256,11 @@ class Replay:
         async for answer in call:
             for report in answer.reports:
                 if report.status == contracts.LOAD_STATUS_REFUSED:
-                    raise ValueError(f"a contract was refused: {report.description}")
+                    raise ReplayFailedError(f"a contract was refused: {report.description}")
 
     async def _are_on_the_way(self, operator: ReplayParty) -> bool:
         request = clearing.ListChargeDetailRecordsRequest(
-            states=_ON_THE_WAY, page=PageRequest(page_size=1)
+            states=ON_THE_WAY, page=PageRequest(page_size=1)
         )
         stub = ClearingServiceStub(self._channels[operator.partner_id])
         answer = await self._call(stub.ListChargeDetailRecords, request)
@@ -341,13 +338,6 @@ async def _batches(
 
 def _outcome(cleared: ClearedCdr) -> str:
     """Give a record's state, of a returned one with every reason."""
-    reasons = sorted({_word(PlausibilityReason.Name(each.reason)) for each in cleared.findings})
-    state = _word(CdrState.Name(cleared.state))
+    reasons = sorted({word_of(PlausibilityReason.Name(each.reason)) for each in cleared.findings})
+    state = word_of(CdrState.Name(cleared.state))
     return f"{state}: {', '.join(reasons)}" if reasons else state
-
-
-def _word(name: str) -> str:
-    prefixes = ("PLAUSIBILITY_REASON_", "AUTHORIZATION_STATUS_", "SUBMISSION_STATUS_", "CDR_STATE_")
-    for prefix in prefixes:
-        name = name.removeprefix(prefix)
-    return name.lower().replace("_", " ")

@@ -8,9 +8,29 @@ from dataclasses import dataclass, field
 from clearinghouse.replay_cast import Cast
 from clearinghouse.replay_plan import Amount, amount_of
 from clearinghouse.replay_session import RecordedSession
+from gem.roaming.v1.cdr_clearing_pb2 import CdrState
+
+#: States out of which records come by themselves.
+ON_THE_WAY = (
+    CdrState.CDR_STATE_RECEIVED,
+    CdrState.CDR_STATE_ACCEPTED,
+    CdrState.CDR_STATE_FORWARDED,
+    CdrState.CDR_STATE_REVISED,
+)
+#: What is said of a record of which the clearing house has told no state.
+NOT_TOLD, SENT = "not told", "on its way"
+_PREFIXES = ("PLAUSIBILITY_REASON_", "AUTHORIZATION_STATUS_", "SUBMISSION_STATUS_", "CDR_STATE_")
+
+
+def word_of(name: str) -> str:
+    """Give the name of an enum's value as it is shown."""
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name.lower().replace("_", " ")
+
 
 #: What is said of a record of which nobody knows yet what becomes of it.
-_UNEXPLAINED = frozenset({"not told", "on its way", "received", "accepted", "forwarded", "revised"})
+_UNEXPLAINED = frozenset({NOT_TOLD, SENT, *(word_of(CdrState.Name(each)) for each in ON_THE_WAY)})
 
 
 @dataclass(slots=True)

@@ -8,23 +8,31 @@ from itertools import repeat
 
 #: Ports that are not given twice.
 _LATELY = 1000
+_NONE_FREE = "no port is free"
 _given: deque[int] = deque(maxlen=_LATELY)
 
 
 def hold_port(host: str, port: int) -> socket.socket:
-    """Reserve a port that workers then share by SO_REUSEPORT; 0 picks a free one.
+    """Reserve a port that workers then share by SO_REUSEPORT; 0 picks a new one.
 
-    The socket is bound but never listens, so no connection ever goes to it. Raises OSError when
-    somebody without SO_REUSEPORT has the port.
+    New is what this process was not given lately, here or by `free_port`. The socket is bound but
+    never listens, so no connection ever goes to it. Raises OSError when somebody without
+    SO_REUSEPORT has the port.
     """
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        held.bind((host, port))
-    except OSError:
+    for _ in range(2 * _LATELY):
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            held.bind((host, port))
+        except OSError:
+            held.close()
+            raise
+        found: int = held.getsockname()[1]
+        if port or found not in _given:
+            _given.append(found)
+            return held
         held.close()
-        raise
-    return held
+    raise OSError(_NONE_FREE)
 
 
 def free_port(host: str = "127.0.0.1", wished: int = 0) -> int:
@@ -45,4 +53,4 @@ def free_port(host: str = "127.0.0.1", wished: int = 0) -> int:
         if found == wished or found not in _given:
             _given.append(found)
             return found
-    raise OSError("no port is free")
+    raise OSError(_NONE_FREE)

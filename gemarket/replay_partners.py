@@ -34,7 +34,10 @@ _REQUEST_BYTES_MAX = 4 << 20
 
 
 class NoClearingHouseError(ValueError):
-    """Nobody offers an interface that a replay needs, or who does cannot be contracted for."""
+    """Nobody offers an interface that a replay needs, or who does cannot be contracted for.
+
+    A ValueError, for it is the partner that was asked for: another may do.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ _number = Struct(">iq").pack
 def copied(placed: Iterable[Placed], worker_id: UUID) -> bytearray:
     """Give what COPY takes for these entries; `worker_id` is the worker that asked the providers.
 
-    Raises struct.error or AttributeError for what cannot be an entry.
+    Raises struct.error, TypeError or UnicodeEncodeError for what cannot be an entry, and
+    AttributeError where an id is no UUID.
     """
     worker, parts = worker_id.bytes, [_BEGIN]
     for entry, started_us, recorded_us, chain_id, sequence, nonce, hashed, head in placed:
@@ -72,5 +73,6 @@ def copied(placed: Iterable[Placed], worker_id: UUID) -> bytearray:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _texts(*texts: str) -> bytes:
-    raws = [text.encode() for text in texts]
+    # Not `text.encode()`: what is no text is to be a TypeError.
+    raws = [str.encode(text) for text in texts]
     return b"".join(_length(len(raw)) + raw for raw in raws)

@@ -15,8 +15,12 @@ from gemarket.endpoints import NotRunningError
 
 
 @contextmanager
-def ending(program: str) -> Iterator[None]:
-    """End with 1 where the market refuses, with 2 where nothing was asked, with 130 by Ctrl-C."""
+def ending(program: str, *failures: type[Exception]) -> Iterator[None]:
+    """End with 1 where the market, or who answered through it, refuses or fails; `failures` say so.
+
+    With 2 where what was given, a file, the network or this machine stands in the way, also when
+    some calls were made by then. With 130 by Ctrl-C.
+    """
     try:
         yield
     except aio.AioRpcError as error:
@@ -24,6 +28,9 @@ def ending(program: str) -> Iterator[None]:
         raise typer.Exit(1) from None
     except MarketError as error:
         errors.print(f"[red]{program}:[/] {shown(error.message)}", highlight=False)
+        raise typer.Exit(1) from None
+    except failures as error:
+        errors.print(f"[red]{program}:[/] {shown(str(error))}", highlight=False)
         raise typer.Exit(1) from None
     except (NotRunningError, KeyError, ValueError, OSError, SettingsError) as error:
         # A KeyError shows its text in quotes; the first argument of others may be a number.

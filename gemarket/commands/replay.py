@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 import uvloop
 
+from clearinghouse.replay import ReplayFailedError
 from gemarket.commands.ending import ending
 from gemarket.console import errors
 from gemarket.endpoints import read_endpoints
@@ -36,7 +37,7 @@ def replay(
 ) -> None:
     """Replay recorded sessions: authorize, notices, record, rating, settlement."""
     recording = Recording(file, form, limit)
-    with ending("gemarket replay"):
+    with ending("gemarket replay", ReplayFailedError):
         layout = layout_of(data_dir)
         stage = Stage(read_endpoints(layout.endpoints), layout, provider, host)
         with errors.status("reading sessions"):

@@ -28,7 +28,7 @@ from marketplace.router.merge_plan import MergePlan
 from marketplace.router.method_rules import InterfaceRules, MethodRules, RouteKeyField
 from marketplace.router.options import method_options, standard_interface_of
 from marketplace.router.plain_check import PlainCheck, compile_plain_check, shows_nothing
-from marketplace.router.quick_check import KeepsRules, compile_quick_check, in_doubt
+from marketplace.router.quick_check import KeepsRules, QuickChecks, in_doubt
 from marketplace.router.route_keys import compile_route_key
 from marketplace.router.stamps import compile_stamper
 from marketplace.router.units import UnitReaders
@@ -70,6 +70,7 @@ class _Compiler:
         self._findings = findings
         self._validator = Validator()
         self._types = catalogue_rules.TypeCheck(findings)
+        self._quick = QuickChecks(self._validator)
         self._checks: dict[str, PlainCheck] = {}
         self._sound: dict[str, bool] = {}
 
@@ -192,7 +193,7 @@ class _Compiler:
         # What is refused already is not run, for its rules may be of any size.
         if self._findings or not self._rules_run(request):
             return in_doubt
-        return compile_quick_check(request, self._validator)
+        return self._quick.compiled(request)
 
     def _plain_check(self, response: Descriptor) -> PlainCheck:
         if self._findings or not self._rules_run(response):

@@ -92,7 +92,7 @@ class _PlaceCheck:
     #: Whether it matters how many elements there are.
     counts: bool
 
-    def has_unknown_fields(
+    def look_at(
         self,
         columns: Any,
         count: int,
@@ -179,12 +179,12 @@ def _look_inside(
         if check.counts or column.bounds is not None:
             found = _check_lengths(column, elements.all())
         below = _Elements(None, elements, column.read)
-        return check.has_unknown_fields(columns, found, below, longest_bytes, read)
+        return check.look_at(columns, found, below, longest_bytes, read)
     if column.is_needed or check.counts:
         found = _how_many(column, columns, count, elements)
         if column.is_needed and found != count:
             raise _Doubt
-    return check.has_unknown_fields(columns, found, _NOT_READ, longest_bytes, read)
+    return check.look_at(columns, found, _NOT_READ, longest_bytes, read)
 
 
 def _how_many(column: _Column, columns: Any, count: int, elements: _Elements) -> int:
@@ -236,7 +236,7 @@ def compile_plain_check(response: Descriptor, validator: Validator) -> PlainChec
             found = columns.FromString(raw)
             elements = _Elements(messages)
             read: dict[str, Any] = {}
-            unknown = check.has_unknown_fields(found, len(messages), elements, longest_bytes, read)
+            unknown = check.look_at(found, len(messages), elements, longest_bytes, read)
         except (_Doubt, DecodeError, CompilationError, EvaluationError):
             return None
         return Shown(found, unknown, read)

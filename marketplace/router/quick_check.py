@@ -56,21 +56,8 @@ class _TypeCheck:
         return found == len(needed) and all(one(message) for one in self.oneofs)
 
 
-def compile_quick_check(message: Descriptor, validator: Validator) -> KeepsRules:
-    """Give the quick check of a type whose rules are known to run."""
-    check = _Compiler(validator).compiled(message)
-
-    def keeps_rules(checked: Any) -> bool:
-        try:
-            return check(checked)
-        except (CompilationError, EvaluationError):
-            return False
-
-    return keeps_rules
-
-
-class _Compiler:
-    """Compiles the checks of a type and of all types below it."""
+class QuickChecks:
+    """Compiles the quick checks of one interface: each type once, however many methods take it."""
 
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
@@ -79,10 +66,18 @@ class _Compiler:
         self._empty: list[tuple[_TypeCheck, Descriptor]] = []
 
     def compiled(self, message: Descriptor) -> KeepsRules:
+        """Give the quick check of a type whose rules are known to run."""
         check = self._type(message)
         while self._empty:
             self._fill(*self._empty.pop())
-        return check
+
+        def keeps_rules(checked: Any) -> bool:
+            try:
+                return check(checked)
+            except (CompilationError, EvaluationError):
+                return False
+
+        return keeps_rules
 
     def _type(self, message: Descriptor) -> KeepsRules:
         name = message.full_name

@@ -27,6 +27,7 @@ ValuesCheck = Callable[[Any], bool]
 
 _INTEGER_RULES = frozenset({"gt", "gte", "lt", "lte"})
 _LENGTH_RULES = frozenset({"min_len", "max_len"})
+_FLOATS = frozenset({FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE})
 _TIME_RULES = frozenset({"lt_now", "gt_now", "within"})
 #: Least and greatest length of a list without a rule about it.
 ANY_LENGTH = (0, 2**63)
@@ -56,7 +57,7 @@ def broken_when_empty(message: Descriptor, validator: Validator) -> set[str]:
 def compile_values(field: FieldDescriptor, validator: Validator) -> ValuesCheck | None:
     """Give the check of a field's values; of a repeated field, of its items. None: no rules."""
     said = field_rules(field)
-    rules = said.repeated.items if field.is_repeated else said
+    rules = said.repeated.items if field.is_repeated else _when_set(said)
     kind = rules.WhichOneof("type")
     others = {rule.name for rule, _ in rules.ListFields()} - {kind, "required"}
     if said.ignore == validate_pb2.IGNORE_ALWAYS or (kind is None and not others):
@@ -72,7 +73,20 @@ def compile_values(field: FieldDescriptor, validator: Validator) -> ValuesCheck 
     def are_valid(values: Iterable[Any]) -> bool:
         return not validator.collect_violations(holder(values=values), fail_fast=True)
 
-    return are_valid if _depends_on_time(rules) else Remembered(are_valid)
+    # To a memory, 0.0 and -0.0 are one value; to a rule they may be two.
+    is_fixed = not _depends_on_time(rules) and field.cpp_type not in _FLOATS
+    return Remembered(are_valid) if is_fixed else are_valid
+
+
+def _when_set(said: validate_pb2.FieldRules) -> validate_pb2.FieldRules:
+    """Give the rules of a singular field's value where it has one.
+
+    A field that may be ignored is ignored when it is not set: a zero that is set obeys its rules.
+    """
+    rules = validate_pb2.FieldRules()
+    rules.CopyFrom(said)
+    rules.ClearField("ignore")
+    return rules
 
 
 def compile_messages(message: Descriptor, validator: Validator) -> ValuesCheck:

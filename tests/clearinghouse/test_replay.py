@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from clearinghouse.replay import EarlyEndError, Replay
+from clearinghouse.replay import EarlyEndError, Replay, ReplayFailedError
 from clearinghouse.replay_result import ReplayResult
 from gem.roaming.v1.session_notice_pb2 import SessionNoticeKind
 from gemarket.endpoints import read_endpoints
@@ -75,7 +75,7 @@ async def test_a_refused_contract_ends_the_replay(
     house: ReplayStandIn, address: str, make_identity: MakeIdentity, tmp_path: Path
 ) -> None:
     house.refused = {"any"}
-    with pytest.raises(ValueError, match="a contract was refused"):
+    with pytest.raises(ReplayFailedError, match="a contract was refused"):
         await replayed(city(tmp_path), address, make_identity)
     assert house.stored == {}
 

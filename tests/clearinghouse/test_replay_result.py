@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearinghouse.replay_plan import Amount, total_of
-from clearinghouse.replay_result import ReplayResult
+from clearinghouse.replay_result import NOT_TOLD, SENT, ReplayResult, word_of
 from clearinghouse.replay_session import RecordedSession, SessionClass, first_of
+from gem.roaming.v1.cdr_clearing_pb2 import CdrState
 from tests.clearinghouse.test_replay_plan import cast_of, recorded, sessions
 
 pytestmark = pytest.mark.usecase(1502)
@@ -66,8 +67,20 @@ def test_a_limit_takes_the_first_records_of_a_source() -> None:
     assert len(list(first_of(iter(source), 0))) == 5
 
 
+SETTLED = {"returned", "approved", "declined", "rejected", "credited"}
+
+
+@pytest.mark.parametrize("state", sorted(set(CdrState.values()) - {CdrState.CDR_STATE_UNSPECIFIED}))
+def test_a_record_in_any_state_is_on_its_way_or_has_come_to_an_end(state: CdrState) -> None:
+    outcome = word_of(CdrState.Name(state))
+    result, cast = ReplayResult(), cast_of(recorded())
+    result.count(recorded(), cast, outcome)
+    assert result.unexplained == (outcome not in SETTLED)
+
+
 def test_what_nobody_knows_the_end_of_is_counted_apart() -> None:
     result, cast = ReplayResult(), cast_of(recorded())
-    for outcome in ("approved", "returned: negative", "not authorized: unknown", "forwarded"):
+    known = ("approved", "returned: negative", "not authorized: unknown")
+    for outcome in (*known, NOT_TOLD, SENT):
         result.count(recorded(), cast, outcome)
-    assert result.unexplained == 1
+    assert result.unexplained == 2

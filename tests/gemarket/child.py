@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+
+from gemarket.supervisor import KEPT_MEMORY, OWN_POLLING
 
 _LONG_S = 120.0
 
@@ -23,6 +26,8 @@ def main() -> None:
         sys.exit(3)
     if way == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if way == "settings":
+        say(repr({name: os.environ.get(name) for name in (*KEPT_MEMORY, *OWN_POLLING)}))
     if way == "slow":
         time.sleep(1.0)
     if way == "json":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gemarket.supervisor import ChildFailedError, ChildSpec, Supervisor
+from gemarket.supervisor import KEPT_MEMORY, OWN_POLLING, ChildFailedError, ChildSpec, Supervisor
 
 _ROOT = Path(__file__).resolve().parents[2]
 MakeSupervisor = Callable[..., Supervisor]
@@ -122,3 +123,18 @@ async def test_what_a_child_prints_goes_to_its_log(make: MakeSupervisor, tmp_pat
     await supervisor.start(child("well", name="talker"))
     await supervisor.stop("talker", 5.0)
     assert (tmp_path / "logs" / "talker.log").read_text() == "a line before\nready\n"
+
+
+async def test_a_child_keeps_its_memory_and_polls_unless_the_operator_says_otherwise(
+    make: MakeSupervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*KEPT_MEMORY, *OWN_POLLING):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "131072")
+    supervisor = make()
+    await supervisor.start(child("settings"))
+    await supervisor.stop("settings", 5.0)
+    told = (tmp_path / "logs" / "settings.log").read_text().splitlines()[0]
+    expected = {**KEPT_MEMORY, **OWN_POLLING, "MALLOC_TOP_PAD_": "131072"}
+    assert ast.literal_eval(told) == expected
+    assert KEPT_MEMORY["MALLOC_TRIM_THRESHOLD_"] == "67108864"

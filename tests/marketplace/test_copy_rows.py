@@ -54,12 +54,23 @@ def test_entries_come_out_as_they_went_in(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"status": 2**15}, {"duration_us": 2**63}, {"answer_digest": None}, {"units": "7"}]
+    ("wrong", "error"),
+    [
+        ({"status": 2**15}, struct.error),
+        ({"duration_us": 2**63}, struct.error),
+        ({"units": "7"}, struct.error),
+        ({"answer_digest": None}, TypeError),
+        ({"method": None}, TypeError),
+        ({"contract_id": 5}, TypeError),
+        ({"currency_code": []}, TypeError),
+        ({"method": "\ud800"}, UnicodeEncodeError),
+        ({"call_id": "an id"}, AttributeError),
+    ],
 )
-def test_what_no_column_holds_is_refused(wrong: dict[str, Any]) -> None:
+def test_what_no_column_holds_is_refused(wrong: dict[str, Any], error: type[Exception]) -> None:
     entry = entry_of()._replace(**wrong)
     placed = Placed(
         entry, 1, 2, uuid4(), 1, bytes(NONCE_BYTES), bytes(HASH_BYTES), bytes(HASH_BYTES)
     )
-    with pytest.raises((struct.error, TypeError)):
+    with pytest.raises(error):
         copied([placed], uuid4())

@@ -76,6 +76,16 @@ def test_a_valid_request_comes_out_parsed() -> None:
     assert check(method(BODY), b"") == method(BODY).request_class()
 
 
+def test_protovalidate_is_not_asked_about_what_surely_keeps_the_rules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("marketplace.router.check.require_valid", asked.append)
+    for values, count in (({"limit": 10}, 0), ({"limit": 11}, 1), ({"map": {"a": 1}}, 2)):
+        check(method(BODY), method(BODY).request_class(**values).SerializeToString())
+        assert len(asked) == count
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_request_or_a_refusal_with_a_reason(raw: bytes) -> None:
     refused: MarketError | None = None

@@ -190,6 +190,13 @@ REFUSALS = {
         ' { id: "a" message: "a" expression: "this.nothing > 1" }]; }'
         + service(rpc(route="ROUTE_ONE", response="Item")),
     ),
+    "a rule of a request does not compile": Refusal(
+        "rules.compile",
+        "message Ask { int32 a = 1 [(buf.validate.field).cel ="
+        ' { id: "a" message: "a" expression: "this.nothing > 1" }]; }'
+        + ITEM
+        + service(rpc(route="ROUTE_ONE", response="Item")),
+    ),
     "a rule is of another type than its field": Refusal(
         "rules.compile",
         ASK + "message Item { int32 a = 1 [(buf.validate.field).cel ="

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from marketplace.router.method_rules import MethodRules
 from marketplace.router.remembered import ENTRIES_MAX, LENGTH_MAX, Remembered
-from tests.interfaces import method, rpc, service
+from tests.interfaces import ASK, ONE, method, rpc, service
 
 BODY = """
 enum Kind { KIND_UNSPECIFIED = 0; KIND_A = 1; KIND_B = 2; }
@@ -52,6 +52,7 @@ message Item {
     option (buf.validate.oneof).required = true;
     string text = 9 [(buf.validate.field).string.max_len = 2];
     Money money = 10;
+    string note = 20 [(buf.validate.field) = { ignore: IGNORE_IF_ZERO_VALUE string: { len: 2 } }];
   }
   repeated string tags = 11 [(buf.validate.field).repeated = {
     min_items: 1 max_items: 2 items: { string: { min_len: 1 } }
@@ -62,6 +63,11 @@ message Item {
   string skipped = 15 [(buf.validate.field) = { ignore: IGNORE_ALWAYS string: { len: 9 } }];
   string maybe = 16 [(buf.validate.field) = { ignore: IGNORE_IF_ZERO_VALUE string: { len: 2 } }];
   string by = 17 [(gem.options.v1.stamp) = STAMP_PROVIDER_ID];
+  optional int32 spare = 18 [(buf.validate.field) = {
+    ignore: IGNORE_IF_ZERO_VALUE int32: { gte: 5 }
+  }];
+  double gain = 19 [(buf.validate.field) = { ignore: IGNORE_IF_ZERO_VALUE double: { gt: 0 } }];
+  repeated int32 pair = 21 [(buf.validate.field).repeated.min_items = 2];
 }
 message Found {
   repeated Item items = 1 [(buf.validate.field).repeated.max_items = 4];
@@ -116,6 +122,10 @@ ITEMS = message_of(
         "part": message_of({}, {"id": TEXTS}),
         "skipped": TEXTS,
         "maybe": TEXTS,
+        "note": TEXTS,
+        "spare": NUMBERS,
+        "gain": st.sampled_from([0.0, -0.0, 0.5]),
+        "pair": st.lists(NUMBERS, max_size=3),
     },
 )
 VALID_ITEM: dict[str, Any] = {
@@ -123,6 +133,7 @@ VALID_ITEM: dict[str, Any] = {
     "at": {"x": 1, "y": 4},
     "text": "ab",
     "tags": ["a"],
+    "pair": [1, 2],
     "outside": 9,
     "tariffs": [
         {"currency": "EUR", "prices": [{"currency": "EUR"}], "days": [1, 2]},
@@ -246,6 +257,10 @@ BREAKS: dict[str, dict[str, Any]] = {
     "bytes are too long": {"blob": b"abc"},
     "a message inside its own type is wrong": {"part": {}},
     "a text that may be empty is wrong": {"maybe": "a"},
+    "a zero is set where none may be but none need be": {"spare": 0},
+    "a member of a oneof is set to nothing": {"text": None, "note": ""},
+    "a number that may be zero is minus zero": {"gain": -0.0},
+    "a list is too short": {"pair": [1]},
 }
 
 
@@ -297,6 +312,19 @@ def test_only_so_much_is_remembered() -> None:
     for number in range(3 * ENTRIES_MAX):
         assert remembered([str(number)])
     assert len(remembered._valid) <= ENTRIES_MAX
+
+
+def test_a_short_text_after_a_long_one_makes_room_for_many() -> None:
+    """How many texts an element can hold follows from the shortest text, not from the last."""
+    texts = (
+        "repeated string texts = 1 [(buf.validate.field).repeated = "
+        '{ max_items: 3 items: { string: { pattern: "^a*$" } } }];'
+    )
+    item = f"message Item {{ {texts} }}"
+    rules = method(f"{ASK}{item} message Found {{ repeated Item items = 1; }} {ONE}")
+    answer = rules.response_class(items=[{"texts": ["a" * 20]}, {"texts": ["a"] * 6}])
+    assert not is_valid(rules, answer)
+    assert not shown(rules, answer)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4])

@@ -6,18 +6,22 @@ import time
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from protovalidate import Validator
 
 from bench.answers import search_request
 from foundation.errors import MarketError
 from gem.charging.v1 import evse_search_service_pb2
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
 from gemarket.administration import descriptor_set
+from marketplace.router import quick_check
 from marketplace.router.check import check
 from marketplace.router.interface import compile_interface
 from marketplace.router.method_rules import MethodRules
-from tests.interfaces import method, rpc, service
+from marketplace.router.value_rules import ValuesCheck, compile_values
+from tests.interfaces import interface, method, rpc, service
 from tests.marketplace.router.test_plain_check import (
     BODY,
     BREAKS,
@@ -107,6 +111,47 @@ def test_a_rule_across_fields_is_left_to_protovalidate() -> None:
     with pytest.raises(MarketError) as caught:
         check(rules, rules.request_class(items=[broken]).SerializeToString())
     assert caught.value.reason == ErrorReason.ERROR_REASON_REQUEST_INVALID
+
+
+def test_two_zeros_are_two_values_to_a_rule() -> None:
+    gain = (
+        "double gain = 19 [(buf.validate.field) = "
+        "{ ignore: IGNORE_IF_ZERO_VALUE double: { gt: 0 } }];"
+    )
+    inverse = (
+        'optional double gain = 19 [(buf.validate.field).cel = { id: "i" message: "i" '
+        'expression: "1.0 / this > 0.0" }];'
+    )
+    rules = asking(TYPES.replace(gain, inverse))
+    assert rules.keeps_rules(rules.request_class(items=[PLAIN_ITEM | {"gain": 0.0}]))
+    assert not rules.keeps_rules(rules.request_class(items=[PLAIN_ITEM | {"gain": -0.0}]))
+
+
+def test_a_map_is_in_doubt_and_so_is_a_rule_that_cannot_be_decided() -> None:
+    odd = (
+        'message Mapped { int32 odd = 3 [(buf.validate.field).cel = { id: "o" message: "o" '
+        'expression: "10 / (5 - this) > 0" }];'
+    )
+    ask = rpc(route="ROUTE_ONE", request="Mapped", response="Mapped")
+    rules = method(TYPES.replace("message Mapped {", odd) + service(ask))
+    assert rules.keeps_rules(rules.request_class(odd=1))
+    assert not rules.keeps_rules(rules.request_class(odd=5))
+    assert not rules.keeps_rules(rules.request_class(map={"a": 1}))
+
+
+def test_types_are_compiled_once_for_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def counted(field: FieldDescriptor, validator: Validator) -> ValuesCheck | None:
+        compiled.append(field.full_name)
+        return compile_values(field, validator)
+
+    monkeypatch.setattr(quick_check, "compile_values", counted)
+    rpcs = [rpc(f"M{each}", "ROUTE_ONE", request="Found", response="Mapped") for each in range(3)]
+    rpcs.append(rpc("Other", "ROUTE_ONE", request="Solo", response="Mapped"))
+    assert len(interface(TYPES + service(*rpcs)).methods) == 4
+    assert compiled
+    assert len(set(compiled)) == len(compiled)
 
 
 def test_a_verdict_that_time_changes_is_found_again_every_time() -> None:
