@@ -71,7 +71,9 @@ SETTLED = {"returned", "approved", "declined", "rejected", "credited"}
 
 
 @pytest.mark.parametrize("state", sorted(set(CdrState.values()) - {CdrState.CDR_STATE_UNSPECIFIED}))
-def test_a_record_in_any_state_is_on_its_way_or_has_come_to_an_end(state: CdrState) -> None:
+def test_a_record_in_any_state_is_on_its_way_or_has_come_to_an_end(
+    state: CdrState.ValueType,
+) -> None:
     outcome = word_of(CdrState.Name(state))
     result, cast = ReplayResult(), cast_of(recorded())
     result.count(recorded(), cast, outcome)
