@@ -24,6 +24,7 @@ _STATEMENTS = (
         GENERATED ALWAYS AS (marketplace.words_0016(search_text)) STORED
     """,
     "ALTER TABLE marketplace.service ALTER COLUMN words DROP EXPRESSION",
+    "ALTER TABLE marketplace.service ALTER COLUMN words SET DEFAULT ''",
     "DROP FUNCTION marketplace.words_0016",
     # Without a list of pending entries, which every search would read from end to end.
     """
