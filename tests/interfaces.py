@@ -94,6 +94,17 @@ def without_source_info(raw: bytes) -> descriptor_pb2.FileDescriptorSet:
     return parsed
 
 
+def handmade(kind: str) -> bytes:
+    """Give a set that no compiler makes: with a `range` for extensions, or an `extension` too."""
+    files = without_source_info(descriptor_set(ASK + FOUND + ALL))
+    (ask,) = (each for each in files.file[-1].message_type if each.name == "Ask")
+    ask.extension_range.add(start=100, end=200)
+    if kind == "extension":
+        extendee = f".{PACKAGE}.Ask"
+        ask.extension.add(name="secret", number=100, type=9, label=1, extendee=extendee)
+    return files.SerializeToString()
+
+
 ASK = "enum Order { ORDER_UNSPECIFIED = 0; } message Ask { int32 limit = 1; string text = 2; }\n"
 ANSWERS = "repeated gem.mesh.v1.ProviderAnswer answers = 15;"
 ITEM = "message Item { string name = 1; repeated string tags = 2; double price = 3; Item in = 4; }"

@@ -168,6 +168,9 @@ class _Compiler:
                 message, "rules.compile", "a rule does not compile, or fails for an empty message"
             )
             return False
+        except ValueError:  # protovalidate has a pool of its own, which takes less than ours
+            self._findings.about(message, "file.compiles", "the file is no valid proto3")
+            return False
         return True
 
     def _answers_field(self, method: MethodDescriptor, route: int) -> FieldDescriptor | None:

@@ -20,7 +20,7 @@ from marketplace.proposal_compiler import CompilerLimits, Examination, ProposalC
 from marketplace.proto_source import source_tree
 from proto.generate import PROTO
 from tests.interceptors.support import raises
-from tests.interfaces import without_source_info
+from tests.interfaces import handmade, without_source_info
 from tests.proposals import file_of, sources
 
 pytestmark = pytest.mark.usecase(1257)
@@ -175,6 +175,14 @@ async def test_bytes_that_are_no_set_are_refused(compiler: ProposalCompiler, raw
     found = await compiler.examine({}, raw)
     assert found.findings
     assert found.interfaces == ()
+
+
+@pytest.mark.parametrize("kind", ["range", "extension"])
+async def test_what_only_a_handmade_set_can_hold_is_refused_for_what_it_is(
+    compiler: ProposalCompiler, kind: str
+) -> None:
+    found = await compiler.examine({}, handmade(kind))
+    assert "file.compiles" in {rule for _, rule in broken(found)}
 
 
 async def test_a_set_whose_types_are_missing_is_refused(compiler: ProposalCompiler) -> None:

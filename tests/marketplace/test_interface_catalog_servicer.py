@@ -23,7 +23,7 @@ from tests.control_plane import (
     ControlPlane,
 )
 from tests.interceptors.support import raises
-from tests.interfaces import descriptor_set, rpc, service
+from tests.interfaces import descriptor_set, handmade, rpc, service
 
 PUBLISH = "InterfaceCatalogService/PublishInterface"
 GET = "InterfaceCatalogService/GetInterface"
@@ -43,8 +43,9 @@ async def test_publishing_is_the_technical_operators(plane: ControlPlane, who: s
         b"\xff",
         FileDescriptorSet(file=[FileDescriptorProto(name="a.proto")]).SerializeToString(),
         descriptor_set("message Ask {} message Found {}" + service(rpc())),
+        handmade("extension"),
     ],
-    ids=["garbage", "without a service", "without provider answers"],
+    ids=["garbage", "without a service", "without provider answers", "handmade"],
 )
 async def test_what_breaks_the_rules_of_the_catalogue_is_not_published(
     plane: ControlPlane, raw: bytes

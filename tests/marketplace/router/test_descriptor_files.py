@@ -15,6 +15,7 @@ from tests.interfaces import (
     FOUND,
     HEADER,
     descriptor_set,
+    handmade,
     rules_broken,
     without_source_info,
 )
@@ -122,6 +123,14 @@ def test_a_file_that_does_not_link_is_refused_without_its_words() -> None:
     (violation,) = caught.value.violations
     assert (violation.field, violation.rule) == (FILE, "file.compiles")
     assert "Secret" not in violation.description
+
+
+@pytest.mark.parametrize("kind", ["range", "extension"])
+def test_what_only_a_handmade_set_can_hold_is_refused_without_its_words(kind: str) -> None:
+    with pytest.raises(MarketError) as caught:
+        compile_interface(handmade(kind))
+    assert {violation.rule for violation in caught.value.violations} == {"file.compiles"}
+    assert "secret" not in str(caught.value.violations)
 
 
 def test_rules_of_protovalidate_cannot_be_extended() -> None:
