@@ -105,7 +105,8 @@ def cells(workbook: bytes) -> list[list[str]]:
 def pdf_text(document: bytes) -> str:
     """Read the pieces of text of a document, as far as this one writes them."""
     found = []
-    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", document, re.DOTALL):
+    # No optional carriage return: a stream may end with one of its own.
+    for stream in re.findall(rb"stream\n(.*?)\nendstream", document, re.DOTALL):
         try:
             content = zlib.decompress(stream)
         except zlib.error:
