@@ -7,8 +7,8 @@ from datetime import timedelta
 from foundation.settings import LimitSettings, ServiceSettings
 from interceptors.admission import AdmissionLimits
 from interceptors.grpc_server import ServerLimits
-from marketplace.channel_options import ChannelLimits
 from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
+from marketplace.provider_channels import ChannelLimits
 from marketplace.router.budget import RouterLimits
 from marketplace.session import SessionLimits
 

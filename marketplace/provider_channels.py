@@ -19,7 +19,6 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's core has no types
 
 from foundation.certificates import provider_dns_name
-from marketplace.channel_options import ChannelLimits, channel_options
 from marketplace.endpoint_policy import EndpointCheck, EndpointRefusedError, grpc_target
 from marketplace.late_stream import LateStream
 from marketplace.provider_status import (
@@ -33,7 +32,25 @@ from marketplace.router.target import Target
 from marketplace.router.transport import Metadata, ProviderFailure, ProviderStream
 
 _CODES = {code: code.value[0] for code in grpc.StatusCode}
-_NOT_AWAITED, _CLOSED = "nobody waits for the answer", "the channel is closed"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLimits:
+    """Limits of the connections to providers. Times are in seconds, sizes in bytes."""
+
+    max_answer_bytes: int = 1 << 20
+    #: Endpoints connected at the same time; beyond that the one unused for longest is closed.
+    max_channels: int = 2000
+    #: A channel that nobody used for so long is closed.
+    idle_s: float = 300.0
+    #: How long calls in flight may take to end on a channel that is being replaced.
+    retire_s: float = 60.0
+    #: Methods of one endpoint whose callables are kept.
+    max_methods: int = 500
+    #: A name is resolved and checked again once its channel is used after so long.
+    recheck_s: float = 30.0
+    #: The same for a channel that does not connect.
+    failed_recheck_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +60,33 @@ class MarketplaceCertificate:
     root_pem: bytes
     key_pem: bytes = field(repr=False)
     chain_pem: bytes
+
+
+def channel_options(target_name: str, limits: ChannelLimits) -> list[tuple[str, str | int]]:
+    """Give the options of a channel to the partner whose certificate carries `target_name`."""
+    return [
+        ("grpc.ssl_target_name_override", target_name),
+        ("grpc.max_receive_message_length", limits.max_answer_bytes),
+        # Only uncompressed answers: what is announced is what it takes.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.max_metadata_size", 8192),
+        ("grpc.absolute_max_metadata_size", 16384),
+        # Else two partners at one address would share a connection, and its one certificate check.
+        ("grpc.use_local_subchannel_pool", 1),
+        # A provider that stopped without a word is found in 15 s.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.ping_timeout_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # The router alone decides what is asked again.
+        ("grpc.enable_retries", 0),
+        # Neither the environment nor a provider's DNS decides how it is reached.
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.service_config_disable_resolution", 1),
+    ]
 
 
 @dataclass(slots=True)
@@ -55,12 +99,8 @@ class _Link:
     used_s: float
     #: When the name is to be resolved again; never where the endpoint is an address.
     recheck_at_s: float
-    #: Streams in flight.
     in_flight: int = 0
-    #: Calls of one message in flight.
-    asked: set[Any] = field(default_factory=set)
-    #: Done when the last of them has ended; only of a channel that is being replaced.
-    last_ended: asyncio.Future[None] | None = None
+    unary: dict[str, Any] = field(default_factory=dict)
 
 
 class ProviderChannels:
@@ -99,21 +139,26 @@ class ProviderChannels:
             begun_s = self._clock()
             link = await self._opened(target, timeout_s)
             timeout_s -= self._clock() - begun_s
-        # The call object inside grpc.aio's: that adds a task of its own to each call, and copies.
-        call = link.channel._channel.call(method.encode(), time.time() + timeout_s, None, None)  # type: ignore[attr-defined]  # noqa: SLF001
-        link.asked.add(call)
+        ask = link.unary.get(method)
+        if ask is None:
+            ask = self._callable(link, method)
+        link.in_flight += 1
         try:
-            answer: bytes | None = await call.unary_unary(request, metadata)
+            # The view of a dict, since a sequence of pairs is copied twice on its way.
+            answer = await ask(request, metadata=dict(metadata).items(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            failure = _failure(link.channel, error)
+            if failure.never_sent:
+                recheck_at_s = self._clock() + self._limits.failed_recheck_s
+                link.recheck_at_s = min(link.recheck_at_s, recheck_at_s)
+            raise failure from None
         except asyncio.CancelledError:
-            call.cancel(_NOT_AWAITED)
             raise _cancelled() from None
         finally:
-            link.asked.remove(call)
-            if link.last_ended is not None and not link.asked and not link.last_ended.done():
-                link.last_ended.set_result(None)
+            link.in_flight -= 1
         if answer is None:
-            raise self._failed(link, call, await call.status())
-        return answer
+            raise invalid_answer()
+        return answer  # type: ignore[no-any-return]  # without a deserializer it is bytes
 
     def stream(
         self, target: Target, method: str, metadata: Metadata, timeout_s: float
@@ -147,7 +192,7 @@ class ProviderChannels:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
-        await asyncio.gather(*(_close(link, 0.0) for link in links))
+        await asyncio.gather(*(link.channel.close() for link in links))
 
     @property
     def channels(self) -> int:
@@ -233,20 +278,11 @@ class ProviderChannels:
         link = self._links[key] = _Link(channel, addresses, self._clock(), recheck_at_s)
         return link
 
-    def _failed(self, link: _Link, call: Any, status: Any) -> ProviderFailure:
-        """Give why a call has no answer."""
-        if call.is_locally_cancelled():
-            return unreachable()  # the channel was closed under it
-        code = status.code()
-        if not code:
-            return invalid_answer()
-        failure = failure_of_status(
-            code, status.details() or "", connected=_connected(link.channel)
-        )
-        if failure.never_sent:
-            recheck_at_s = self._clock() + self._limits.failed_recheck_s
-            link.recheck_at_s = min(link.recheck_at_s, recheck_at_s)
-        return failure
+    def _callable(self, link: _Link, method: str) -> Any:
+        if len(link.unary) >= self._limits.max_methods:
+            link.unary.clear()
+        ask = link.unary[method] = link.channel.unary_unary(method)
+        return ask
 
     def _retire(self, key: tuple[str, str]) -> None:
         """Take a channel out of use, and close it when its calls have ended."""
@@ -259,7 +295,7 @@ class ProviderChannels:
         self._sweeper = self._loop.call_later(self._limits.idle_s / 2, self._sweep)
         before_s = self._clock() - self._limits.idle_s
         for key, link in list(self._links.items()):
-            if link.used_s < before_s and not link.in_flight and not link.asked:
+            if link.used_s < before_s and not link.in_flight:
                 self._retire(key)
 
 
@@ -332,17 +368,7 @@ def _credentials(certificate: MarketplaceCertificate) -> grpc.ChannelCredentials
 
 
 async def _close(link: _Link, grace_s: float) -> None:
-    """Close a channel when its calls have ended, after `grace_s` or a cancel at the latest."""
-    begun_s = time.monotonic()
-    try:
-        if link.asked:
-            link.last_ended = asyncio.get_running_loop().create_future()
-            await asyncio.wait([link.last_ended], timeout=grace_s)
-        await link.channel.close(max(grace_s - (time.monotonic() - begun_s), 0.0))
-    finally:
-        for call in link.asked:
-            call.cancel(_CLOSED)
-        await link.channel.close()
+    await link.channel.close(grace_s)
 
 
 def _count_down(link: _Link) -> None:

@@ -10,7 +10,7 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # grpc's core has
 from clearinghouse.market_client import CHANNEL_OPTIONS
 from interceptors.grpc_server import ServerLimits, server_options
 from interceptors.provider_server import SERVER_OPTIONS
-from marketplace.channel_options import ChannelLimits, channel_options
+from marketplace.provider_channels import ChannelLimits, channel_options
 
 _NAMES = {
     name

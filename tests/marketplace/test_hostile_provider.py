@@ -22,9 +22,8 @@ from foundation.certificates import (
     utc_now,
 )
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from marketplace.channel_options import ChannelLimits
 from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
-from marketplace.provider_channels import MarketplaceCertificate, ProviderChannels
+from marketplace.provider_channels import ChannelLimits, MarketplaceCertificate, ProviderChannels
 from marketplace.router.ask import INVALID_ANSWER, OK, REFUSED, TIMED_OUT, UNREACHABLE
 from marketplace.router.transport import ProviderTransport
 from tests.hostile_provider import HostileProvider, Mode, server_tls

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from marketplace.channel_options import ChannelLimits
 from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy, Resolve
-from marketplace.provider_channels import MarketplaceCertificate, ProviderChannels
+from marketplace.provider_channels import ChannelLimits, MarketplaceCertificate, ProviderChannels
 from marketplace.router.ask import TIMED_OUT, UNREACHABLE
 from marketplace.router.target import Target
 from marketplace.router.transport import ProviderFailure

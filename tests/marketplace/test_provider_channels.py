@@ -9,11 +9,12 @@ import pytest
 from foundation.certificates import CertificateAuthority, marketplace_uri
 from foundation.errors import Code
 from gem.mesh.v1.error_reason_pb2 import ErrorReason
-from marketplace.channel_options import ChannelLimits, channel_options
 from marketplace.endpoint_policy import EndpointCheck, EndpointPolicy
 from marketplace.provider_channels import (
+    ChannelLimits,
     MarketplaceCertificate,
     ProviderChannels,
+    channel_options,
 )
 from marketplace.provider_status import failure_of_status
 from marketplace.router.ask import INVALID_ANSWER, REFUSED, TIMED_OUT, UNREACHABLE
